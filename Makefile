@@ -1,0 +1,61 @@
+# The two commands of the README are `make demo` and `make test`; everything they need is set up on the way.
+PYTHON ?= python3.11
+BIN := .venv/bin
+MDMT := $(BIN)/mdmt
+export OMP_NUM_THREADS ?= 1
+# Two workers that each spin two threads cost twenty times on two cores, so threads are always set.
+
+.PHONY: demo test test-all check lock real-cxr serve ui clean
+
+.venv/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --progress-bar on --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# The main job, from nothing to a served prediction. Every line finds what an earlier call has already done.
+demo: .venv/.installed
+	$(MDMT) phantom --folder state/phantom
+	$(MDMT) segmenter train --recipe demo
+	$(MDMT) prepare --recipe demo
+	$(MDMT) run --recipe demo
+	$(MDMT) register --recipe demo
+	$(MDMT) promote --reason "make demo"
+	$(MDMT) serve --answer state/phantom/held-out/held_out_1.png --answer state/phantom/held-out/held_out_2.dcm
+	@echo
+	@echo "MLflow UI:  make ui      then open http://127.0.0.1:5000"
+	@echo "Service:    make serve   then open http://127.0.0.1:8000/docs"
+	@echo "Ask it:     curl -F file=@state/phantom/held-out/held_out_1.png http://127.0.0.1:8000/predict"
+
+# The same job on real films (README, "Real chest X-rays").
+real-cxr: .venv/.installed
+	$(MDMT) run --recipe real-cxr
+
+serve: .venv/.installed
+	$(MDMT) serve
+
+ui: .venv/.installed
+	$(MDMT) ui
+
+test: .venv/.installed
+	$(BIN)/python -m pytest --numprocesses 2
+
+test-all: .venv/.installed
+	$(BIN)/python -m pytest --numprocesses 2 -m ""
+
+# What CI asks before the tests: style, types, import directions.
+check: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Resolve requirements.in anew into the one lock.
+lock:
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet --requirement requirements.in
+	.venv-lock/bin/pip freeze > requirements.lock
+	rm -rf .venv-lock
+
+clean:
+	rm -rf state
