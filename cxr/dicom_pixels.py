@@ -1,0 +1,160 @@
+"""DICOM pixel data → stored values: lengths and codestream are checked first, then one named decoder per transfer syntax."""
+
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.encaps import get_frame
+from pydicom.pixels import get_decoder
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from cxr import decoding_child
+from cxr.decoding_child import GDCM_MISSING, HEADER
+from cxr.errors import FileTooLarge, TruncatedFile, UnsupportedDicom
+from cxr.headers import Stream, j2k_header, jpeg_header
+from cxr.radiograph import Limits
+
+# Transfer syntax → pydicom plugin. Named, because the order of what is installed would decide otherwise: of the two decoders of
+# JPEG Lossless only gdcm undoes the modulo-65536 prediction right (pylibjpeg-libjpeg issue 90).
+PLUGINS: dict[UID, str] = {
+    ImplicitVRLittleEndian: "",
+    ExplicitVRLittleEndian: "",
+    ExplicitVRBigEndian: "",
+    RLELossless: "pydicom",
+    JPEGBaseline8Bit: "pillow",
+    JPEGExtended12Bit: "pillow",
+    JPEGLossless: "gdcm",
+    JPEGLosslessSV1: "gdcm",
+    JPEGLSLossless: "gdcm",
+    JPEGLSNearLossless: "gdcm",
+    JPEG2000Lossless: "pylibjpeg",
+    JPEG2000: "pylibjpeg",
+}
+LOSSY, LOSSLESS, NEAR = ("SOF0", "SOF1", "SOF2"), ("SOF3",), ("SOF55",)
+PROCESSES: dict[UID, tuple[str, ...]] = {
+    JPEGBaseline8Bit: LOSSY,
+    JPEGExtended12Bit: LOSSY,
+    JPEGLossless: LOSSLESS,
+    JPEGLosslessSV1: LOSSLESS,
+    JPEGLSLossless: NEAR,
+    JPEGLSNearLossless: NEAR,
+    JPEG2000Lossless: ("J2K",),
+    JPEG2000: ("J2K",),
+}
+MOST_TILES = 4_096
+CHILD_SECONDS = 10.0
+
+
+def stored_values(dataset: Dataset, limits: Limits) -> NDArray[np.int32]:
+    """(Rows, Columns) int32 values of BitsStored bits, sign extended where PixelRepresentation is 1.
+
+    The data set must be checked: one gray frame of 8 or 16 allocated bits. Raises TruncatedFile where the pixel data is shorter
+    or longer than Rows × Columns say or its codestream declares another size, UnsupportedDicom for 12-bit lossy JPEG and other
+    processes, FileTooLarge for more than `limits.max_scans` JPEG scans.
+    """
+    plugin = PLUGINS[dataset.file_meta.TransferSyntaxUID]
+    decoded = _decoded(dataset, plugin, limits)
+    # Bits above HighBit may hold overlays, bits below are padding (PS3.5, 8.1.1). Two shifts drop both and extend the sign; a
+    # codestream holds bare values, whatever HighBit says of the uncompressed layout.
+    lowest = dataset.HighBit + 1 - dataset.BitsStored if plugin in ("", "pydicom") else 0
+    values = decoded.astype(np.int32)
+    values <<= 32 - dataset.BitsStored - lowest
+    if dataset.PixelRepresentation == 0:
+        values = (values.view(np.uint32) >> np.uint32(32 - dataset.BitsStored)).view(np.int32)
+    else:
+        values >>= 32 - dataset.BitsStored
+    return np.asarray(values, dtype=np.int32)
+
+
+def _decoded(dataset: Dataset, plugin: str, limits: Limits) -> NDArray[Any]:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not plugin:
+        _check_length(dataset)
+    else:
+        frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+        if plugin == "pydicom":
+            _check_run_lengths(frame, dataset)
+        else:
+            stream = _checked_codestream(frame, dataset, plugin, limits)
+            if plugin == "gdcm":
+                return _decoded_apart(frame, stream, syntax)
+    decoder = get_decoder(syntax)
+    if plugin and plugin not in decoder.available_plugins:
+        raise ImportError(f"{syntax.name} needs the pydicom plugin {plugin}: install its package")
+    decoded, _ = decoder.as_array(dataset, index=0, raw=True, decoding_plugin=plugin, correct_unused_bits=False)
+    return np.asarray(decoded)
+
+
+def _decoded_apart(frame: bytes, stream: Stream, syntax: UID) -> NDArray[Any]:
+    """JPEG Lossless and JPEG-LS in a process of its own (0.1 s more), because of what damaged streams do to the decoders."""
+    header = HEADER.pack(stream.width, stream.height, stream.bits, int(syntax.rsplit(".", 1)[1]))
+    # -I: neither the working directory nor the environment may put another module in the place of gdcm.
+    command = [sys.executable, "-I", str(Path(decoding_child.__file__))]
+    try:
+        child = subprocess.run(command, input=header + frame, capture_output=True, timeout=CHILD_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise TruncatedFile("a lossless JPEG that takes too long", "a complete film", "Export it again.") from None
+    sample = np.dtype(np.uint8 if stream.bits <= 8 else np.uint16)
+    if child.returncode == GDCM_MISSING:
+        raise ImportError("JPEG Lossless and JPEG-LS need gdcm: install python-gdcm")
+    if child.returncode != 0 or len(child.stdout) != stream.width * stream.height * sample.itemsize:
+        raise TruncatedFile("a lossless JPEG that does not decode", "a complete film", "Export it again.")
+    return np.frombuffer(child.stdout, dtype=sample).reshape(stream.height, stream.width)
+
+
+def _check_length(dataset: Dataset) -> None:
+    expected, actual = dataset.Rows * dataset.Columns * dataset.BitsAllocated // 8, len(dataset.PixelData)
+    # Padded to an even length, at most: more would mean that Rows or Columns lie, and the film would come out sheared.
+    if actual not in (expected, expected + expected % 2):
+        raise TruncatedFile(f"{actual:,} bytes of pixel data", f"{expected:,} bytes for this size and depth", "Export it again.")
+
+
+def _checked_codestream(frame: bytes, dataset: Dataset, plugin: str, limits: Limits) -> Stream:
+    stream = j2k_header(frame) if plugin == "pylibjpeg" else jpeg_header(frame)
+    if (stream.width, stream.height, stream.components) != (dataset.Columns, dataset.Rows, 1):
+        found = f"compressed data of {stream.width} × {stream.height} × {stream.components}"
+        raise TruncatedFile(found, f"{dataset.Columns} × {dataset.Rows} × 1, as the header says", "Export the film again.")
+    least, most = (8, 8) if plugin == "pillow" else (8, dataset.BitsAllocated)
+    processes = PROCESSES[dataset.file_meta.TransferSyntaxUID]
+    if stream.process not in processes or not least <= stream.bits <= most:
+        found = f"compressed data of process {stream.process} with {stream.bits} bits"
+        raise UnsupportedDicom(found, f"{' or '.join(processes)} with {least} to {most} bits", "Export it uncompressed.")
+    if stream.scans > limits.max_scans or stream.tiles > MOST_TILES:
+        found = f"compressed data of {stream.scans} scans and {stream.tiles} tiles"
+        raise FileTooLarge(found, f"at most {limits.max_scans} scans and {MOST_TILES} tiles", "Export the film uncompressed.")
+    return stream
+
+
+def _check_run_lengths(frame: bytes, dataset: Dataset) -> None:
+    """Walks the runs of every RLE segment (PS3.5, annex G): two bytes make 128, so that 64 MiB could ask for 4 GiB."""
+    planes, pixels = dataset.BitsAllocated // 8, dataset.Rows * dataset.Columns
+    count, *offsets = struct.unpack_from("<16I", frame)
+    if count != planes:
+        raise TruncatedFile(f"{count} RLE segments", f"{planes} for {dataset.BitsAllocated} bits", "Export the film again.")
+    for start, end in zip(offsets[:count], [*offsets[1:count], len(frame)], strict=True):
+        length, position = 0, start
+        while position < end and length <= pixels + 1:
+            run = frame[position]
+            length += run + 1 if run < 128 else 257 - run if run > 128 else 0
+            position += run + 2 if run < 128 else 2 if run > 128 else 1
+        if length not in (pixels, pixels + 1):
+            raise TruncatedFile("an RLE segment of another length", f"{pixels:,} bytes, as the header says", "Export it again.")

@@ -1,0 +1,106 @@
+"""bytes → Film. The only image path of the house: the film store and the service call this one function.
+
+Order, and why it matters:
+1. photometric fix and rescale (`cxr.reading`): afterwards bright means dense, whatever the vendor stored;
+2. robust percentiles → uint8 (`cxr.intensity`): before segmentation, because the U-Net has to see what it was trained on;
+3. U-Net → cleaned mask → square box: on the whole film, squeezed;
+4. crop of the ORIGINAL film, then one antialiased resize: cropping a reduced film would throw resolution away.
+The output is uint8, so what training stores and what serving computes can be compared byte for byte.
+Normalisation is not done here: it is inside the network's graph, where no spelling can switch it off.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from cxr.cropping import Box, crop, lung_box
+from cxr.errors import FilmError
+from cxr.intensity import to_gray8
+from cxr.reading import SERVED, Limits, Radiograph, read
+from cxr.segmentation import Segmenter, Verdict, clean, judge
+
+REVISION = 1  # raise it when the same bytes give another film
+
+
+class PipelineSpec(BaseModel):
+    """Everything that decides how a film is prepared; it travels inside the bundle."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int = Field(256, ge=32, le=1024, description="side of the prepared film in pixels")
+    low: float = Field(1.0, ge=0, lt=50, description="lower intensity percentile, mapped to 0")
+    high: float = Field(99.0, gt=50, le=100, description="upper intensity percentile, mapped to 255")
+    threshold: float = Field(0.5, gt=0, lt=1, description="lung probability that counts as lung")
+    smallest: float = Field(0.02, ge=0, lt=0.5, description="objects and holes under this share of the mask are removed")
+    margin: float = Field(0.05, ge=0, lt=1, description="added to the box's width and height, half on each side")
+    revision: int = REVISION
+
+    def digest(self) -> str:
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Film:
+    """A prepared film: what the network sees, and how it came about.
+
+    `pixels` uint8 (S, S); `box` in pixels of the source film of `shape` (H, W); `coverage` is the share of that film the lungs take;
+    `digest` is the SHA-256 of `pixels`; `steps` are the transformations the reader applied.
+    """
+
+    pixels: NDArray[np.uint8]
+    box: Box
+    verdict: Verdict
+    coverage: float
+    shape: tuple[int, int]
+    source: str
+    steps: tuple[str, ...]
+    digest: str
+
+
+class LungsNotFound(FilmError):
+    """The segmentation saw no lungs. A verdict, not a fallback: the whole picture is never used instead."""
+
+    code = "no-lungs"
+    title = "No lungs found"
+
+    def __init__(self, coverage: float, smallest: float) -> None:
+        self.verdict = Verdict.NO_LUNGS
+        self.coverage = coverage
+        super().__init__(
+            f"a lung mask covering {coverage:.1%} of the film",
+            f"at least one lung of {smallest:.0%} of the film",
+            "Send a frontal chest film (PA or AP), upright, not inverted.",
+        )
+
+
+def prepare(
+    data: bytes, spec: PipelineSpec, segmenter: Segmenter, limits: Limits | None = None, formats: frozenset[str] = SERVED
+) -> Film:
+    """File content → Film. Raises a FilmError that names what was found; LungsNotFound when there is nothing to crop to."""
+    return prepare_radiograph(read(data, limits or Limits(), formats), spec, segmenter)
+
+
+def prepare_radiograph(radiograph: Radiograph, spec: PipelineSpec, segmenter: Segmenter) -> Film:
+    """The same from a film already read."""
+    gray = to_gray8(radiograph.pixels, spec.low, spec.high)
+    found = segmenter.probability(gray) >= spec.threshold
+    lungs = clean(found, spec.smallest)
+    verdict = judge(lungs)
+    if verdict is Verdict.NO_LUNGS:
+        raise LungsNotFound(float(found.mean()), spec.smallest)
+    height, width = gray.shape
+    box = lung_box(lungs, (height, width), spec.margin)
+    pixels = crop(gray, box, spec.size)
+    return Film(
+        pixels=pixels,
+        box=box,
+        verdict=verdict,
+        coverage=float(lungs.mean()),
+        shape=(height, width),
+        source=radiograph.source,
+        steps=radiograph.transforms,
+        digest=hashlib.sha256(pixels.tobytes()).hexdigest(),
+    )

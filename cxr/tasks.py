@@ -1,0 +1,88 @@
+"""What is predicted: a Task is a value, so that a further task needs no further code.
+
+`prognosis` is τ1 and `severity` is τ2 of the paper (section 3.1).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Task:
+    """One classification question asked of a film.
+
+    `classes` are the labels in the order of the network's outputs. `meaning` holds one sentence per class for reports and
+    answers. `positive` is the class that binary F1 and ROC-AUC count as positive (None: macro averages only).
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    meaning: tuple[str, ...]
+    positive: int | None = None
+    ranges: tuple[tuple[int, int], ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if len(self.meaning) != len(self.classes):
+            raise ValueError(
+                f"task {self.name!r} has {len(self.classes)} classes and {len(self.meaning)} meanings: give one each"
+            )
+
+    def index(self, label: str) -> int:
+        """Class index of a label as data sets spell it (case and outer blanks do not matter)."""
+        wanted = label.strip().upper()
+        for i, name in enumerate(self.classes):
+            if name.upper() == wanted:
+                return i
+        raise ValueError(f"{label!r} is no label of task {self.name!r}; allowed: {', '.join(self.classes)}")
+
+
+PROGNOSIS = Task(
+    name="prognosis",
+    title="COVID-19 prognosis (τ1, AIforCOVID)",
+    classes=("MILD", "SEVERE"),
+    meaning=(
+        "home isolation or hospitalisation without ventilatory support",
+        "non-invasive ventilation, intensive care or death",
+    ),
+    positive=1,
+)
+
+# Equation 4 of the paper: G < 5, 5 <= G < 9, 9 <= G < 14, G >= 14 (the authors' code has other bounds, ours are the paper's).
+SEVERITY = Task(
+    name="severity",
+    title="Severity category of the Brixia global score (τ2, BRIXIA)",
+    classes=("0", "1", "2", "3"),
+    meaning=("Brixia global score 0-4", "Brixia global score 5-8", "Brixia global score 9-13", "Brixia global score 14-18"),
+    ranges=((0, 4), (5, 8), (9, 13), (14, 18)),
+)
+
+TASKS: dict[str, Task] = {task.name: task for task in (PROGNOSIS, SEVERITY)}
+
+
+def severity_category(global_score: int) -> int:
+    """Brixia global score (0..18) → severity category 0..3, equation 4 of the paper."""
+    for category, (low, high) in enumerate(SEVERITY.ranges):
+        if low <= global_score <= high:
+            return category
+    raise ValueError(f"Brixia global score {global_score} is outside 0..18: the sum of six zone scores of 0..3")
+
+
+def zone_scores(text: str) -> tuple[int, int, int, int, int, int]:
+    """`BrixiaScore` as stored → scores of zones A-F (each 0..3).
+
+    Spreadsheets drop leading zeros ("1" is 000001), so the digits are padded on the left to six.
+    """
+    digits = text.strip().strip("[]").zfill(6)
+    if len(digits) != 6 or any(d not in "0123" for d in digits):
+        raise ValueError(f"Brixia score {text!r} is not six digits of 0..3 (zones A-F)")
+    a, b, c, d, e, f = (int(d) for d in digits)
+    return a, b, c, d, e, f
+
+
+def by_name(names: Sequence[str]) -> tuple[Task, ...]:
+    """Tasks by name, in the order given."""
+    for name in names:
+        if name not in TASKS:
+            raise ValueError(f"unknown task {name!r}; known: {', '.join(TASKS)}")
+    return tuple(TASKS[name] for name in names)
