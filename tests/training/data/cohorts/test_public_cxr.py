@@ -1,0 +1,160 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from training.data.cohort import CohortError
+from training.data.cohorts import public_cxr
+
+REAL = Path(os.environ.get("MDMT_REAL_CXR", Path(__file__).parents[5] / "shared/data/real-cxr"))
+needs_real_films = pytest.mark.skipif(
+    not REAL.is_dir(), reason="the public radiographs are not here: set MDMT_REAL_CXR to their folder"
+)
+
+LABELS = "image,patient_id,centre,label,view,phase,confidence,note"
+INDEX = "filename,patient_id,finding,view,note"
+SCORES = "filename,S-A,S-B,S-C,S-D,S-E,S-F,S-Global,J-A,J-B,J-C,J-D,J-E,J-F,J-Global"
+
+
+def write(path: Path, *lines: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
+
+
+def touch(folder: Path, *names: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write(
+        tmp_path / "public-prognosis/labels.csv",
+        LABELS,
+        "images/a.png,COHEN-1,ITALY,MILD,PA,not_in_icu,high,",
+        'images/b.jpg,HANN-x,HANNOVER,SEVERE,AP,icu_or_intubated,medium,"tube, line"',
+        "images/c.jpg,HANN-x,HANNOVER,SEVERE,,before_icu,high,",
+    )
+    touch(tmp_path / "public-prognosis/images", "a.png", "b.jpg", "c.jpg")
+    write(
+        tmp_path / "brixia-cohen/index.csv",
+        INDEX,
+        "a.png,COHEN-1,Pneumonia,PA,",
+        "immagine 2.png,BRIXIA-IMMAGINE,,,",
+        "0.jpg,BRESCIA-1,,,",
+    )
+    write(
+        tmp_path / "brixia-cohen/public-annotations.csv",
+        SCORES,
+        "immagine 2.png,3,3,3,3,3,3,18,2,2,2,2,2,2,12",
+        "a.png,0,1,0,0,0,0,1,0,2,1,0,0,2,5",
+        "0.jpg,1,1,1,1,1,1,6,0,0,0,0,0,0,0",
+    )
+    touch(tmp_path / "brixia-cohen/images", "a.png", "immagine 2.png", "0.jpg")
+    return tmp_path
+
+
+def problems(root: Path, part: str, **options: object) -> str:
+    with pytest.raises(CohortError) as caught:
+        public_cxr.load(root, part, **options)
+    return "\n".join(caught.value.problems)
+
+
+def test_prognosis_films_keep_patient_centre_and_what_confounds_them(root: Path) -> None:
+    cohort = public_cxr.load(root, "prognosis")
+    assert cohort.name == "public-prognosis"
+    assert [(row.id, row.patient, row.centre, row.labels["prognosis"]) for row in cohort.rows] == [
+        ("a.png", "COHEN-1", "ITALY", 0),
+        ("b.jpg", "HANN-x", "HANNOVER", 1),
+        ("c.jpg", "HANN-x", "HANNOVER", 1),
+    ]
+    assert cohort.rows[0].attributes == {"view": "PA", "phase": "not_in_icu", "confidence": "high"}
+    assert "view" not in cohort.rows[2].attributes
+
+
+def test_severity_films_are_scored_by_the_reader_asked_for(root: Path) -> None:
+    senior, junior = public_cxr.load(root, "severity"), public_cxr.load(root, "severity", reader="J")
+    assert senior.name == "public-severity"
+    assert {row.id: row.labels["severity"] for row in senior.rows} == {"0.jpg": 1, "a.png": 0, "immagine 2.png": 3}
+    assert {row.id: row.labels["severity"] for row in junior.rows} == {"0.jpg": 0, "a.png": 1, "immagine 2.png": 2}
+    assert [row.centre for row in senior.rows] == ["BRESCIA", "COHEN", "BRESCIA"]
+    assert senior.rows[1].attributes == {"view": "PA", "finding": "Pneumonia", "zones": "010000", "global": "1"}
+
+
+def test_the_same_person_has_the_same_key_in_both_parts(root: Path) -> None:
+    both = [{row.patient for row in public_cxr.load(root, part).rows} for part in public_cxr.PARTS]
+    assert both[0] & both[1] == {"COHEN-1"}
+
+
+def test_films_can_be_limited_to_phases_in_which_the_outcome_lies_ahead(root: Path) -> None:
+    cohort = public_cxr.load(root, "prognosis", phases=("before_icu", "not_in_icu"))
+    assert [row.id for row in cohort.rows] == ["a.png", "c.jpg"]
+
+
+def test_options_that_do_not_exist_are_listed_together(root: Path) -> None:
+    assert "part='age'; allowed: prognosis, severity" in problems(root, "age")
+    listed = problems(root, "severity", phases=("icu",), reader="X")
+    assert "reader='X'; allowed: S (senior), J (junior)" in listed
+    assert "phases has 'icu'; allowed: before_icu" in listed
+    assert "phases is an option of part='prognosis'" in listed
+
+
+def test_every_bad_label_row_is_listed_with_its_number(root: Path) -> None:
+    write(
+        root / "public-prognosis/labels.csv",
+        LABELS,
+        "images/a.png,COHEN-1,ITALY,WORSE,PA,not_in_icu,high,",
+        "images/b.jpg,,HANNOVER,SEVERE,AP,unknown,high,",
+        "images/c.jpg,HANN-x,HANNOVER,SEVERE,AP,later,high,",
+        "images/d.jpg,HANN-x,HANNOVER,SEVERE,AP,unknown,high,",
+    )
+    listed = problems(root, "prognosis")
+    assert "labels.csv row 2: 'WORSE' is no label of task 'prognosis'" in listed
+    assert "labels.csv row 3: patient_id is empty" in listed
+    assert "labels.csv row 4: phase is 'later'; allowed: before_icu" in listed
+    assert "d.jpg: image file d.jpg is not in" in listed
+
+
+def test_index_and_annotations_must_name_the_same_films(root: Path) -> None:
+    write(
+        root / "brixia-cohen/index.csv",
+        INDEX,
+        "a.png,COHEN-1,,PA,",
+        "a.png,COHEN-1,,PA,",
+        "z.png,COHEN-2,,,",
+        "0.jpg,BRESCIA-1,,,",
+    )
+    listed = problems(root, "severity")
+    assert "index.csv: z.png has no row in public-annotations.csv" in listed
+    assert "public-annotations.csv: immagine 2.png has no row in index.csv" in listed
+    assert "index.csv: a.png is listed 2 times" in listed
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ("1,1,1,1,1,1,7", "the global score is '7' and the zones sum to 6"),
+        ("1,1,1,1,1,4,9", "is not six digits of 0..3"),
+        ("1,1,,1,1,1,5", "allowed: one digit of 0..3 per zone"),
+    ],
+)
+def test_scores_that_cannot_be_are_listed(root: Path, scores: str, message: str) -> None:
+    write(root / "brixia-cohen/index.csv", INDEX, "a.png,COHEN-1,,PA,")
+    write(root / "brixia-cohen/public-annotations.csv", SCORES, f"a.png,{scores},0,0,0,0,0,0,0")
+    assert problems(root, "severity").startswith("public-annotations.csv row 2: ")
+    assert message in problems(root, "severity")
+
+
+def test_a_patient_key_that_tells_no_centre_is_listed(root: Path) -> None:
+    write(root / "brixia-cohen/index.csv", INDEX, "a.png,ROME-1,,PA,")
+    assert "patient_id 'ROME-1' tells no centre; allowed beginnings: COHEN, BRESCIA, BRIXIA" in problems(root, "severity")
+
+
+@needs_real_films
+def test_the_real_public_films_load_and_share_patients_between_the_parts() -> None:
+    prognosis, severity = public_cxr.load(REAL, "prognosis"), public_cxr.load(REAL, "severity")
+    assert min(prognosis.counts()["prognosis"].values()) > 20
+    assert min(severity.counts()["severity"].values()) >= 5
+    assert set(severity.counts()["centre"]) == {"COHEN", "BRESCIA"}
+    assert {row.patient for row in prognosis.rows} & {row.patient for row in severity.rows}

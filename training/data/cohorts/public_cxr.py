@@ -1,0 +1,119 @@
+"""Public radiographs of COVID-19 and other pneumonias: a small stand-in for AIforCOVID (τ1) and BRIXIA (τ2) anyone can collect.
+
+Layout (comma-separated, UTF-8 with or without BOM; further columns are ignored):
+
+    <root>/public-prognosis/labels.csv               image (images/<file>), patient_id, centre, label, view, phase, confidence
+    <root>/brixia-cohen/public-annotations.csv       filename, S-A … S-F, S-Global, J-A … J-F, J-Global   (the official file)
+    <root>/brixia-cohen/index.csv                    filename, patient_id, view, finding
+    <root>/brixia-cohen/images/<filename>
+
+How to build it from the public sources:
+- brixia-cohen: images and annotations are `data/public-cohen-subset` and `data/public-annotations.csv` of GitHub
+  BrixIA/Brixia-score-COVID-19 (CC BY-NC-SA 4.0; images per-image). patient_id is "COHEN-<patientid>" of the metadata.csv of
+  ieee8023/covid-chestxray-dataset (arXiv:2006.11988), by file name; Brescia's own files get "BRESCIA-<n>" or "BRIXIA-<n>".
+- public-prognosis: frontal films of COVID-19 patients from ieee8023/covid-chestxray-dataset ("COHEN-<patientid>"),
+  ml-workgroup/covid-19-image-repository (Hannover, CC BY 3.0) and agchung/Figure1-COVID-chestxray-dataset. SEVERE if any row of
+  the patient records death, intensive care, intubation or non-invasive ventilation; MILD if the outcome is documented without
+  these; else the film is left out. confidence: high (structured fields) or medium (text). phase: when the film was taken.
+The same patient_id in both parts is the same person, also where one film goes by two names: this keeps a joint split clean.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+from cxr.tasks import PROGNOSIS, severity_category, zone_scores
+from training.data.cohort import Cohort, CohortError, Row, checked
+from training.data.cohorts.tables import read_table, records
+
+PARTS = ("prognosis", "severity")
+PHASES = ("before_icu", "not_in_icu", "icu_or_intubated", "after_icu", "unknown")
+READERS = ("S", "J")
+ZONES = "ABCDEF"
+CENTRES = {"COHEN": "COHEN", "BRESCIA": "BRESCIA", "BRIXIA": "BRESCIA"}  # by the first part of patient_id
+
+
+def load(root: Path, part: str, phases: tuple[str, ...] | None = None, reader: str = "S") -> Cohort:
+    """Cohort "public-prognosis" (labels {"prognosis": 0|1}) or "public-severity" (labels {"severity": 0..3}).
+
+    `phases` (prognosis only) keeps the films taken in these phases of the disease: with ("before_icu", "not_in_icu") the label
+    is still a forecast; None keeps all. `reader` (severity only) is the senior ("S") or the junior ("J") radiologist.
+    Row ids are file names; patients are patient_id as written; attributes: view, and phase, confidence or finding, zones, global.
+    Raises CohortError with every offending row, and for an option that does not exist or does not apply to the part.
+    """
+    name = f"public-{part}"
+    problems = [] if part in PARTS else [f"part={part!r}; allowed: {', '.join(PARTS)}"]
+    problems += [] if reader in READERS else [f"reader={reader!r}; allowed: S (senior), J (junior)"]
+    problems += [f"phases has {phase!r}; allowed: {', '.join(PHASES)}" for phase in phases or () if phase not in PHASES]
+    if phases is not None and part == "severity":
+        problems.append("phases is an option of part='prognosis'; the severity table does not tell the phase")
+    if problems:
+        raise CohortError(name, problems)
+    if part == "severity":
+        return _severity(name, root, reader)
+    return _prognosis(name, root / "public-prognosis", phases or PHASES)
+
+
+def _prognosis(name: str, folder: Path, phases: tuple[str, ...]) -> Cohort:
+    columns = ("image", "patient_id", "centre", "label", "view", "phase", "confidence")
+    rows: list[Row] = []
+    problems: list[str] = []
+    for number, cells in records(read_table(name, folder / "labels.csv", columns)):
+        try:
+            _require(cells, "image", "patient_id", "centre", "label")
+            if cells["phase"] not in PHASES:
+                raise ValueError(f"phase is {cells['phase']!r}; allowed: {', '.join(PHASES)}")
+            if cells["phase"] in phases:
+                image = folder / cells["image"]
+                labels = {"prognosis": PROGNOSIS.index(cells["label"])}
+                attributes = {key: cells[key] for key in ("view", "phase", "confidence") if cells[key]}
+                rows.append(Row(image.name, image, cells["patient_id"], cells["centre"], labels, attributes))
+        except ValueError as error:
+            problems.append(f"labels.csv row {number}: {error}")
+    return checked(name, rows, problems)
+
+
+def _severity(name: str, root: Path, reader: str) -> Cohort:
+    folder = root / "brixia-cohen"
+    columns = [f"{reader}-{zone}" for zone in ZONES]
+    annotations = read_table(name, folder / "public-annotations.csv", ("filename", *columns, f"{reader}-Global"))
+    index = read_table(name, folder / "index.csv", ("filename", "patient_id"), ("view", "finding"))
+    problems = _mismatches(list(index["filename"]), list(annotations["filename"]))
+    about = {cells["filename"]: cells for _, cells in records(index)}
+    rows: list[Row] = []
+    for number, scores in records(annotations):
+        if (cells := about.get(scores["filename"])) is None:
+            continue
+        try:
+            rows.append(_scored(folder, cells, [scores[column] for column in columns], scores[f"{reader}-Global"]))
+        except ValueError as error:
+            problems.append(f"public-annotations.csv row {number}: {error}")
+    return checked(name, rows, problems)
+
+
+def _scored(folder: Path, cells: dict[str, str], digits: list[str], stated: str) -> Row:
+    _require(cells, "filename", "patient_id")
+    if any(len(digit) != 1 for digit in digits):
+        raise ValueError(f"zone scores {digits}; allowed: one digit of 0..3 per zone")
+    zones = zone_scores("".join(digits))
+    if stated != str(sum(zones)):
+        raise ValueError(f"the global score is {stated!r} and the zones sum to {sum(zones)}; correct one of them")
+    centre = CENTRES.get(cells["patient_id"].split("-")[0])
+    if centre is None:
+        raise ValueError(f"patient_id {cells['patient_id']!r} tells no centre; allowed beginnings: {', '.join(CENTRES)}")
+    told = {key: cells[key] for key in ("view", "finding") if cells.get(key)}
+    attributes = {**told, "zones": "".join(digits), "global": stated}
+    image = folder / "images" / cells["filename"]
+    return Row(image.name, image, cells["patient_id"], centre, {"severity": severity_category(sum(zones))}, attributes)
+
+
+def _mismatches(index: list[str], annotations: list[str]) -> list[str]:
+    """What keeps the two tables from being one: films in only one of them, films listed twice."""
+    problems = [f"index.csv: {film} has no row in public-annotations.csv" for film in sorted(set(index) - set(annotations))]
+    problems += [f"public-annotations.csv: {film} has no row in index.csv" for film in sorted(set(annotations) - set(index))]
+    return problems + [f"index.csv: {film} is listed {n} times; list it once" for film, n in Counter(index).items() if n > 1]
+
+
+def _require(cells: dict[str, str], *columns: str) -> None:
+    for column in columns:
+        if not cells[column]:
+            raise ValueError(f"{column} is empty")

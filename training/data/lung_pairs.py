@@ -1,0 +1,128 @@
+"""Films with hand-drawn lungs, for the segmentation U-Net: a folder with `pairs.csv` → pairs → split by patient → arrays.
+
+The paper trains its U-Net on other people's masks (section 3.1), and people draw two kinds of lung. A pair therefore says which
+kind its mask is; pooling them would teach the average of both, which nobody drew.
+"""
+
+import csv
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cxr.intensity import to_gray8
+from cxr.reading import read
+from training.data.cohort import CohortError
+
+BEHIND_HEART = "lung incl. the part behind the heart"
+WITHOUT_HEART = "lung without the heart"
+# Every spelling that data sets use. An unlisted one is refused: a guess here would silently mix two kinds of lung.
+SPELLINGS: Mapping[str, str] = {
+    BEHIND_HEART: BEHIND_HEART,
+    "lung fields incl. the part behind heart": BEHIND_HEART,
+    WITHOUT_HEART: WITHOUT_HEART,
+    "lung fields without heart (classical)": WITHOUT_HEART,
+}
+COLUMNS = ("id", "image", "mask", "patient_id", "definition")
+
+
+@dataclass(frozen=True)
+class LungPair:
+    """A film and its mask, a 0/255 PNG of the film's size. `definition` is BEHIND_HEART or WITHOUT_HEART."""
+
+    id: str
+    image: Path
+    mask: Path
+    patient: str
+    definition: str
+
+
+@dataclass(frozen=True)
+class PairSplit:
+    """Pairs by role; no patient has two roles."""
+
+    train: tuple[LungPair, ...]
+    val: tuple[LungPair, ...]
+    test: tuple[LungPair, ...]
+
+
+@dataclass(frozen=True)
+class PairArrays:
+    """Pairs at the network's size. `films` uint8 (N, S, S) gray, `lungs` bool (N, S, S), `definitions` N spellings."""
+
+    films: NDArray[np.uint8]
+    lungs: NDArray[np.bool_]
+    definitions: tuple[str, ...]
+
+
+def read_pairs(root: Path) -> tuple[LungPair, ...]:
+    """`root`/pairs.csv (columns COLUMNS, paths relative to `root`) → pairs sorted by id; CohortError lists all that is wrong."""
+    table = root / "pairs.csv"
+    if not table.is_file():
+        raise CohortError("lung-masks", [f"{table} is not there; needed: a CSV file with the columns {', '.join(COLUMNS)}"])
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
+        if missing:
+            raise CohortError("lung-masks", [f"pairs.csv lacks the column {column!r}" for column in missing])
+        listed = list(rows)
+    problems = [f"{name}: listed {n} times; once is allowed" for name, n in Counter(r["id"] for r in listed).items() if n > 1]
+    pairs = []
+    for row in listed:
+        pair = LungPair(row["id"], root / row["image"], root / row["mask"], row["patient_id"].strip(), row["definition"].strip())
+        files = (("image", pair.image), ("mask", pair.mask))
+        problems += [f"{pair.id}: {kind} {path.relative_to(root)} is missing" for kind, path in files if not path.is_file()]
+        if not pair.patient:
+            problems.append(f"{pair.id}: patient_id is empty; a key per person keeps their films together")
+        if pair.definition not in SPELLINGS:
+            problems.append(f"{pair.id}: definition {pair.definition!r} is unknown; allowed: {', '.join(map(repr, SPELLINGS))}")
+        pairs.append(LungPair(pair.id, pair.image, pair.mask, pair.patient, SPELLINGS.get(pair.definition, "")))
+    if problems or not pairs:
+        raise CohortError("lung-masks", problems or ["pairs.csv has no rows"])
+    return tuple(sorted(pairs, key=lambda pair: pair.id))
+
+
+def split_pairs(pairs: Sequence[LungPair], seed: int, val: float = 0.15, test: float = 0.15) -> PairSplit:
+    """Split by patient, separately per definition so that each is measured on its share of patients.
+
+    Patients are ranked by SHA-256 of (seed, patient): neither row order nor Python's hash seed matters. A patient with both kinds
+    of masks goes with the first of their definitions. Every definition needs three patients, one for each role.
+    """
+    definition = {pair.patient: pair.definition for pair in sorted(pairs, key=lambda pair: pair.definition, reverse=True)}
+    roles: dict[str, str] = {}
+    for wanted in sorted(set(definition.values())):
+        patients = sorted((p for p, d in definition.items() if d == wanted), key=lambda p: _rank(seed, p))
+        n_test, n_val = (max(1, round(share * len(patients))) for share in (test, val))
+        if n_test + n_val >= len(patients):
+            raise ValueError(
+                f"{len(patients)} patient(s) with {wanted!r} cannot be split into train, {val:.0%} val and {test:.0%} test; "
+                "give at least three patients per definition"
+            )
+        roles |= dict.fromkeys(patients, "train")
+        roles |= dict.fromkeys(patients[:n_test], "test") | dict.fromkeys(patients[n_test : n_test + n_val], "val")
+    ranked = sorted(pairs, key=lambda pair: pair.id)
+    by_role = {role: tuple(pair for pair in ranked if roles[pair.patient] == role) for role in ("train", "val", "test")}
+    return PairSplit(**by_role)
+
+
+def load_arrays(pairs: Sequence[LungPair], size: int) -> PairArrays:
+    """Pairs → arrays: films read as serving reads them, then both squeezed to `size`×`size`; a pixel half covered is lung."""
+    films, lungs = np.empty((len(pairs), size, size), np.uint8), np.empty((len(pairs), size, size), np.bool_)
+    for i, pair in enumerate(pairs):
+        gray = to_gray8(read(pair.image.read_bytes()).pixels)
+        with Image.open(pair.mask) as stored:
+            mask = stored.convert("L")
+        if mask.size != gray.shape[::-1]:
+            raise CohortError("lung-masks", [f"{pair.id}: the mask is {mask.size}, its film {gray.shape[::-1]} (width, height)"])
+        films[i] = np.asarray(Image.fromarray(gray).resize((size, size), Image.Resampling.BILINEAR))
+        lungs[i] = np.asarray(mask.resize((size, size), Image.Resampling.BILINEAR)) >= 128
+    return PairArrays(films, lungs, tuple(pair.definition for pair in pairs))
+
+
+def _rank(seed: int, patient: str) -> str:
+    return hashlib.sha256(f"{seed}:{patient}".encode()).hexdigest()
