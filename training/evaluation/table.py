@@ -1,0 +1,38 @@
+"""The comparison of experiments as text: mean ± sd over folds, and pooled, in percent as the paper prints them."""
+
+from collections.abc import Sequence
+
+from training.evaluation.comparison import Line
+from training.evaluation.metrics import HEADLINE, mean_and_sd
+
+HEADER = ("experiment", "backbone", "start", "scheme", "task", "films", "ACC", "F1", "G-mean", "AUC")
+
+
+def percent(values: Sequence[float]) -> str:
+    """Values in [0, 1] over folds → "mean ± sd" in percent; a dash where no fold has one."""
+    if not values:
+        return "–"
+    mean, sd = mean_and_sd(list(values))
+    return f"{100 * mean:.1f} ± {100 * sd:.1f}"
+
+
+def rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
+    """One row of strings per line, in the order of HEADER."""
+    return [
+        (
+            line.title,
+            line.backbone,
+            line.weights,
+            line.scheme,
+            line.task,
+            str(line.films),
+            *(percent(line.folds[m]) for m in HEADLINE),
+        )
+        for line in lines
+    ]
+
+
+def markdown(lines: Sequence[Line]) -> str:
+    """The comparison as a Markdown table."""
+    table = ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
+    return "\n".join(table + ["| " + " | ".join(row) + " |" for row in rows(lines)]) + "\n"

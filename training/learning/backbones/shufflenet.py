@@ -1,0 +1,11 @@
+"""ShuffleNet v2 (Ma et al., 2018) as in torchvision."""
+
+from torchvision import models
+
+from training.learning.backbones.backbone import Backbone, from_torchvision
+
+NAMES = ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0")
+
+
+def build(name: str, weights: str) -> Backbone:
+    return from_torchvision(name, weights, getattr(models, name), head="fc")
