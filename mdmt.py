@@ -1,0 +1,264 @@
+"""The command line: one verb per stage, each a call into one package. `mdmt --help` is the table of contents.
+
+Exit codes: 0 done · 1 refused, with the reason on standard error · 2 wrong usage · 130 interrupted.
+State lies in one folder (`MDMT_HOME`, default `state`); tracking goes to `MLFLOW_TRACKING_URI`, or to an SQLite file in that folder.
+Heavy imports are inside the verbs, so that help is instant.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from training.protocol.study import Study
+
+# Before any library reads them: no telemetry, no four-minute retries, no spinning threads, no hub.
+for _name, _value in {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "HF_HUB_OFFLINE": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "GOMP_SPINCOUNT": "0",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+segmenter_app = typer.Typer(no_args_is_help=True, help="The lung U-Net.")
+app.add_typer(segmenter_app, name="segmenter")
+out, err = Console(width=None if sys.stdout.isatty() else 150), Console(stderr=True)
+OUR_ROOMS = ("cxr", "training", "services", "serving")
+
+RecipeOption = Annotated[str, typer.Option(help="Name of a shipped recipe (demo, real-cxr, smoke) or path of a .json file.")]
+DataOption = Annotated[Optional[Path], typer.Option(help="Data folder; default: the recipe's own.")]  # noqa: UP045
+WorkersOption = Annotated[int, typer.Option(min=1, help="Processes, one thread each; default: the cores of this machine.")]
+CORES = os.cpu_count() or 1
+
+
+def home() -> Path:
+    return Path(os.environ.get("MDMT_HOME", "state"))
+
+
+def study(recipe: str, data: Path | None, workers: int) -> "Study":
+    from services.executors.process import ProcessExecutor
+    from training.protocol.recipe import load_recipe
+    from training.protocol.study import Study
+    from training.tracking import Tracking, default_uri
+
+    tracking = Tracking(os.environ.get("MLFLOW_TRACKING_URI") or default_uri(home()), home())
+    return Study(load_recipe(recipe), data, tracking, ProcessExecutor(workers), workers)
+
+
+@app.command()
+def phantom(
+    folder: Annotated[Path, typer.Option(help="Where the cohort is written.")] = Path("state/phantom"),
+    full: Annotated[
+        bool, typer.Option("--full", help="The published cohorts' sizes: 1,586 + 4,707 films of 1,000-2,000 pixels.")
+    ] = False,
+    prognosis: Annotated[int, typer.Option(min=9, help="Films with an outcome.")] = 300,
+    severity: Annotated[int, typer.Option(min=1, help="Films with a Brixia score.")] = 400,
+    link: Annotated[float, typer.Option(help="Log odds of SEVERE per standard deviation of severity.")] = 2.0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    sheet: Annotated[Optional[Path], typer.Option(help="Also write a contact sheet PNG.")] = None,  # noqa: UP045
+    workers: WorkersOption = CORES,
+) -> None:
+    """Make a cohort of generated chest X-rays in the layouts of AIforCOVID and BRIXIA."""
+    from services.console import bar
+    from training.data.cohorts.phantom import PhantomSpec, contact_sheet, generate
+
+    sizes = {"prognosis_films": prognosis, "severity_films": severity, "link": link, "seed": seed}
+    spec = PhantomSpec(link=link, seed=seed) if full else PhantomSpec.small(**sizes)
+    with bar(out, "phantom films") as progress:
+        report = generate(folder, spec, workers, progress)
+    out.print(report.text())
+    if sheet:
+        contact_sheet(spec, sheet)
+
+
+@segmenter_app.command("train")
+def segmenter_train(
+    recipe: RecipeOption = "demo",
+    data: DataOption = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Write a contact sheet of held-out films (it shows films: keep it local).")
+    ] = None,
+    workers: WorkersOption = CORES,
+) -> None:
+    """Train, log and register the recipe's lung U-Net, unless an equal one is registered."""
+    from services.console import StudyView
+
+    with StudyView(out) as view:
+        ready = study(recipe, data, workers)
+        graph = ready.segmenter(view)
+    out.print(f"lung U-Net: {graph}; Dice on held-out pairs: {ready.segmenter_dice()}")
+    if sheet:
+        ready.write_segmenter_sheet(graph, sheet)
+
+
+@app.command()
+def prepare(recipe: RecipeOption = "demo", data: DataOption = None, workers: WorkersOption = CORES) -> None:
+    """Prepare every film of the recipe's cohorts once: read, segment, crop, resize."""
+    from services.console import StudyView, store_report
+
+    with StudyView(out) as view:
+        ready = study(recipe, data, workers)
+        stores = ready.films(view)
+    out.print(store_report(ready.cohorts, stores))
+
+
+@app.command()
+def run(recipe: RecipeOption = "demo", data: DataOption = None, workers: WorkersOption = CORES) -> None:
+    """Run every unit of the recipe that is not finished, and print the comparison."""
+    from services.console import StudyView, comparison
+
+    with StudyView(out) as view:
+        ready = study(recipe, data, workers)
+        ran, distinct = ready.run(view)
+        lines = ready.compare()
+    out.print(f"{distinct} units, {ran} run now, {distinct - ran} found finished")
+    out.print(comparison(lines))
+
+
+@app.command()
+def report(
+    recipe: RecipeOption = "demo",
+    data: DataOption = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+) -> None:
+    """Print the comparison of a finished recipe, read back from MLflow."""
+    from services.console import StudyView, comparison
+    from training.evaluation.table import markdown as as_markdown
+
+    with StudyView(out) as view:
+        ready = study(recipe, data, CORES)
+        ready.plan(view)
+        lines = ready.compare()
+    if markdown:
+        sys.stdout.write(as_markdown(lines))
+    else:
+        out.print(comparison(lines))
+
+
+@app.command()
+def register(recipe: RecipeOption = "demo", data: DataOption = None, workers: WorkersOption = CORES) -> None:
+    """Refit the chosen backbone on all films and register the bundle as a new version, unless an equal one is registered."""
+    from services.console import StudyView
+    from training import registry
+
+    with StudyView(out) as view:
+        ready = study(recipe, data, workers)
+        ready.plan(view)
+        lines = ready.compare()
+        unit = ready.refit(registry.pick(ready.recipe, lines), view)
+        version, new = registry.register(ready.recipe, unit, lines, ready.segmenter(view), ready.tracking)
+    state = "registered" if new else "already registered"
+    out.print(f"{state}: version {version} of {ready.recipe.registered_name} ({unit.backbone.name})")
+
+
+@app.command()
+def promote(
+    name: Annotated[str, typer.Option(help="Registered model.")] = "mdmt",
+    version: Annotated[Optional[int], typer.Option(min=1, help="Default: the newest.")] = None,  # noqa: UP045
+    alias: Annotated[str, typer.Option(help="What serving follows.")] = "champion",
+    reason: Annotated[str, typer.Option(help="Recorded with the version.")] = "by hand",
+) -> None:
+    """Check a version as serving would, then point the alias at it."""
+    from training import registry
+    from training.tracking import Tracking, default_uri
+
+    tracking = Tracking(os.environ.get("MLFLOW_TRACKING_URI") or default_uri(home()), home())
+    chosen, previous = registry.promote(name, version, alias, reason, tracking)
+    said = "already is" if previous == chosen else "is now"
+    out.print(f"{name}@{alias} {said} version {chosen}" + (f" (was {previous})" if previous not in (None, chosen) else ""))
+
+
+@app.command()
+def serve(
+    name: Annotated[str, typer.Option(help="Registered model.")] = "mdmt",
+    alias: Annotated[str, typer.Option()] = "champion",
+    host: Annotated[str, typer.Option()] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, help="0: any free port.")] = 8000,
+    answer: Annotated[
+        list[Path] | None, typer.Option(help="Post this file to /predict, print the answer, stop. Repeatable.")
+    ] = None,
+) -> None:
+    """Serve the registered version over HTTP; with --answer, start the service, post the files, print the answers and stop."""
+    from serving.server import running
+    from serving.server import serve as serve_for_ever
+    from serving.settings import Settings
+
+    settings = Settings(model_name=name, alias=alias, **_tracking_uri())
+    if not answer:
+        out.print(f"service: http://{host}:{port}/docs    stop: Ctrl-C    research use only, not a medical device")
+        serve_for_ever(settings, host, port)
+        return
+    from serving.client import post_film, wait_until_ready
+
+    with running(settings, host=host, port=0) as url:
+        wait_until_ready(url)
+        for file in answer:
+            out.print(f"POST /predict  {file.name}")
+            out.print_json(data=post_film(url, file))
+
+
+@app.command()
+def predict(
+    files: Annotated[list[Path], typer.Argument(help="Chest X-rays: PNG, JPEG or DICOM.")],
+    url: Annotated[str, typer.Option(help="A running service (`mdmt serve`).")] = "http://127.0.0.1:8000",
+) -> None:
+    """Send films to a running service and print its answers."""
+    from serving.client import post_film
+
+    for file in files:
+        out.print_json(data=post_film(url, file))
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(min=1)] = 5000) -> None:
+    """Open the MLflow UI over this machine's own tracking database (with MLFLOW_TRACKING_URI set, open that server instead)."""
+    from services.tracking.server import serve_ui
+
+    serve_ui(home(), port)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has, what is missing, and how to get it. Exit code 1 when something that every recipe needs is missing."""
+    from services.console import checklist
+    from training.protocol.doctor import examine
+
+    findings = examine(home(), os.environ.get("MLFLOW_TRACKING_URI"))
+    out.print(checklist(findings))
+    if any(finding.needed and not finding.there for finding in findings):
+        raise typer.Exit(1)
+
+
+def _tracking_uri() -> dict[str, str]:
+    from training.tracking import default_uri
+
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    return {"tracking_uri": given or default_uri(home())}
+
+
+def main() -> None:
+    """Our own errors are sentences for people; anything else is a defect and keeps its traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        err.print("interrupted; what is finished is kept, the same command goes on")
+        sys.exit(130)
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in OUR_ROOMS:
+            raise
+        err.print(f"[bold red]error[/]: {error}", markup=True, highlight=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""What a person at a terminal sees: progress bars, the comparison, checklists."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from training.data.cohort import Cohort
+from training.data.films import FilmStore
+from training.evaluation.comparison import Line
+from training.evaluation.table import HEADER, rows
+from training.protocol.doctor import Finding
+from training.protocol.plan import Plan, Unit
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
+        TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console, refresh_per_second=4,
+    )  # fmt: skip
+
+
+@contextmanager
+def bar(console: Console, name: str) -> Iterator[Callable[[int, int], None]]:
+    """A single bar; gives a function of (done, total)."""
+    with _progress(console) as progress:
+        task = progress.add_task(name, total=None, note="")
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+class StudyView:
+    """One bar per stage, and one for the units with the latest epoch beside it."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = _progress(console)
+        self._stages: dict[str, TaskID] = {}
+        self._epochs: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        if name not in self._stages:
+            self._stages[name] = self._progress.add_task(name, total=total, note="")
+        self._progress.update(self._stages[name], completed=done, total=total)
+
+    def units(self, plan: Plan, to_run: int) -> None:
+        if to_run:
+            self._stages["units"] = self._progress.add_task("units", total=to_run, note="")
+
+    def unit_event(self, unit: Unit, event: Mapping[str, Any]) -> None:
+        if event["event"] == "epoch":
+            self._epochs[unit.fingerprint] = f"{unit.experiment} {unit.fold} epoch {event['epoch']}"
+        else:
+            self._epochs.pop(unit.fingerprint, None)
+            self._progress.advance(self._stages["units"])
+        self._progress.update(self._stages["units"], note=" · ".join(self._epochs.values()))
+
+
+def comparison(lines: Sequence[Line]) -> Table:
+    """Mean ± sd over folds, percent."""
+    table = Table(*HEADER, title="test folds, mean ± sd in percent")
+    table.caption = "F1: of SEVERE for prognosis, macro for severity; AUC: one against rest for severity"
+    for line, row in zip(lines, rows(lines), strict=True):
+        table.add_row(*row, style="bold" if line.experiment == "mdmt" else "")
+    return table
+
+
+def store_report(cohorts: Sequence[Cohort], stores: Mapping[str, FilmStore]) -> Table:
+    """Counts and lung verdicts of every cohort; every film that could not be prepared, with its reason."""
+    table = Table("cohort", "what", "counts", title="prepared films")
+    for cohort in cohorts:
+        for name, counts in cohort.counts().items():
+            table.add_row(cohort.name, name, ", ".join(f"{k} {v}" for k, v in counts.items()))
+        store = stores[cohort.name]
+        table.add_row(cohort.name, "verdict", ", ".join(f"{k} {v}" for k, v in sorted(store.verdicts().items())))
+        for row, entry in store.failures.items():
+            table.add_row(cohort.name, "left out", f"{row}: {entry['message']}", style="yellow")
+    return table
+
+
+def checklist(findings: Sequence[Finding]) -> Table:
+    """What `mdmt doctor` found."""
+    table = Table("", "what", "found", "how to get it", title="this machine")
+    for finding in findings:
+        sign = "[green]✓" if finding.there else "[red]✗" if finding.needed else "[yellow]–"
+        table.add_row(sign, finding.what, finding.found, "" if finding.there else finding.remedy)
+    return table

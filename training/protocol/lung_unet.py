@@ -1,0 +1,108 @@
+"""The lung U-Net as a tracked, registered model: trained once per (pairs, settings), found again by fingerprint."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cxr.segmentation import OnnxSegmenter
+from training.data.lung_pairs import LungPair, load_arrays, read_pairs, split_pairs
+from training.evaluation.contact_sheet import Panel, contact_sheet
+from training.learning.segmenter import Epoch, SegmenterSettings, export_onnx, train_segmenter
+from training.protocol.recipe import RecipeError
+from training.tracking import Tracking
+
+NAME = "lung-unet"
+GRAPH = "segmenter.onnx"
+REVISION = 1  # raise it when the training code gives other weights for the same pairs and settings
+PRESETS: dict[str, Callable[[], SegmenterSettings]] = {
+    "demo": SegmenterSettings.demo,
+    "real": SegmenterSettings.real,
+    "smoke": lambda: SegmenterSettings.demo(epochs=6),
+}
+
+
+def ensure_segmenter(
+    pairs_folder: Path, preset: str, tracking: Tracking, progress: Callable[[int, int], None] = lambda epoch, epochs: None
+) -> Path:
+    """The ONNX file of the U-Net for these pairs and this preset: the registered one, or trained, logged and registered now."""
+    if preset not in PRESETS:
+        raise RecipeError(f"unknown segmenter preset {preset!r}; known: {', '.join(PRESETS)}")
+    settings = PRESETS[preset]()
+    pairs = read_pairs(pairs_folder)
+    fingerprint = _fingerprint(pairs, settings)
+    folder = tracking.home / "segmenters" / fingerprint[:12]
+    if not (folder / GRAPH).is_file():
+        version = tracking.version_with(NAME, "mdmt.fingerprint", fingerprint)
+        if version is None:
+            version = _train(pairs, settings, fingerprint, tracking, lambda epoch: progress(epoch.number + 1, settings.epochs))
+        tracking.download_version(NAME, version, folder)
+    return folder / GRAPH
+
+
+def registered_dice(pairs_folder: Path, preset: str, tracking: Tracking) -> str:
+    """Mean Dice on held-out pairs of the registered U-Net for these pairs and this preset, as text."""
+    fingerprint = _fingerprint(read_pairs(pairs_folder), PRESETS[preset]())
+    version = tracking.version_with(NAME, "mdmt.fingerprint", fingerprint)
+    return tracking.client.get_model_version(NAME, str(version)).tags["mdmt.test_dice"] if version else "not registered"
+
+
+def _fingerprint(pairs: Sequence[LungPair], settings: SegmenterSettings) -> str:
+    def content(path: Path) -> str:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    rows = sorted([p.id, content(p.image), content(p.mask), p.patient, p.definition] for p in pairs)
+    deciding = {"pairs": rows, "settings": asdict(settings), "code": [REVISION, metadata.version("torch")]}
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+
+
+def _train(
+    pairs: Sequence[LungPair],
+    settings: SegmenterSettings,
+    fingerprint: str,
+    tracking: Tracking,
+    progress: Callable[[Epoch], None],
+) -> int:
+    tags = {"mdmt.kind": "segmenter", "mdmt.fingerprint": fingerprint, "mdmt.pairs": str(len(pairs))}
+    experiment_id = tracking.experiment(NAME)
+    folder = tracking.home / "segmenters" / f"{fingerprint[:12]}.new"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tracking.run(experiment_id, f"{NAME}-{fingerprint[:8]}", tags, asdict(settings)) as run:
+
+        def each_epoch(epoch: Epoch) -> None:
+            figures = {f"val_dice_{_short(name)}": value for name, value in epoch.dice.items()}
+            run.log_epoch(epoch.number, {"train_loss": epoch.loss, **figures})
+            progress(epoch)
+
+        result = train_segmenter(pairs, settings, each_epoch)
+        export_onnx(result, folder / GRAPH)
+        figures = {f"test_dice_{_short(n)}_{k}": v for n, summary in result.test.items() for k, v in asdict(summary).items()}
+        run.log_outcome({**figures, "cpu_seconds": result.cpu_seconds, "seconds": result.seconds}, folder)
+        return tracking.register(
+            run.run_id, folder, NAME, tags | {"mdmt.test_dice": f"{result.test[settings.definition].mean:.4f}"}
+        )
+
+
+def _short(definition: str) -> str:
+    """Definition → a name that MLflow takes for a metric."""
+    return "_".join("".join(c if c.isalnum() else " " for c in definition).split())
+
+
+def write_sheet(pairs_folder: Path, preset: str, graph: Path, path: Path, most: int = 24) -> None:
+    """Contact sheet PNG of the held-out pairs: the mask found over the mask drawn. Stays on this machine: it shows films."""
+    settings = PRESETS[preset]()
+    test = split_pairs(read_pairs(pairs_folder), settings.seed).test
+    chosen = [pair for pair in test if pair.definition == settings.definition][:most]
+    arrays = load_arrays(chosen, settings.size)
+    segmenter = OnnxSegmenter.from_file(graph, threads=torch.get_num_threads())
+    panels = []
+    for film, lungs in zip(arrays.films, arrays.lungs, strict=True):
+        found = segmenter.probability(film)
+        dice = 2 * float(((found >= 0.5) & lungs).sum()) / max(1, int((found >= 0.5).sum() + lungs.sum()))
+        panels.append(Panel(np.asarray(film), found, lungs, f"Dice {dice:.3f}"))
+    contact_sheet(panels, path)

@@ -1,0 +1,170 @@
+"""A study: the stages in the order of the work, each of which finds what an earlier call has already done."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+from mlflow.entities import Run
+
+from cxr.tasks import by_name
+from training.data.cohort import Cohort
+from training.data.films import FilmStore, prepare_cohort
+from training.evaluation.comparison import Line
+from training.evaluation.metrics import HEADLINE, Predictions, evaluate, mean_and_sd, pooled
+from training.protocol import lung_unet
+from training.protocol.experiments import EXPERIMENTS
+from training.protocol.job import Job
+from training.protocol.plan import Plan, Unit, make_plan
+from training.protocol.recipe import BackboneChoice, Recipe, find_data
+from training.tracking import Tracking
+
+SERVED = "mdmt"  # the experiment whose refit is registered
+Event = dict[str, Any]
+
+
+class Executor(Protocol):
+    """Runs jobs, parents first; reports every event of a unit ("epoch", "done", "failed")."""
+
+    def run(self, jobs: Sequence[Job], on_event: Callable[[Unit, Event], None]) -> None: ...
+
+
+class View(Protocol):
+    """Who watches: a progress bar on a terminal, or nobody."""
+
+    def stage(self, name: str, done: int, total: int) -> None: ...
+
+    def units(self, plan: Plan, to_run: int) -> None: ...
+
+    def unit_event(self, unit: Unit, event: Event) -> None: ...
+
+
+class Study:
+    """One recipe on one data folder. Every stage calls the stages it needs, so any of them may be asked for first."""
+
+    def __init__(self, recipe: Recipe, data: Path | None, tracking: Tracking, executor: Executor, workers: int) -> None:
+        self.recipe, self.tracking = recipe, tracking
+        self._data, self._executor, self._workers = find_data(recipe, data), executor, workers
+        self._stores: dict[str, FilmStore] | None = None
+        self._plan: Plan | None = None
+
+    @cached_property
+    def cohorts(self) -> list[Cohort]:
+        """Every data set of the recipe, read and checked. Raises CohortError with all offending rows."""
+        cohorts = []
+        for source in self.recipe.cohorts:
+            reader = import_module(f"training.data.cohorts.{source.reader}")
+            cohort = reader.load(self._data / source.path, **source.options)
+            cohorts.append(Cohort(source.name, cohort.rows))
+        return cohorts
+
+    def segmenter(self, view: View) -> Path:
+        """ONNX file of the lung U-Net."""
+        choice = self.recipe.segmenter
+
+        def progress(epoch: int, epochs: int) -> None:
+            view.stage("lung U-Net", epoch, epochs)
+
+        return lung_unet.ensure_segmenter(self._data / choice.pairs, choice.preset, self.tracking, progress)
+
+    def segmenter_dice(self) -> str:
+        """Dice on held-out pairs, as tagged on the registered version of this recipe's U-Net."""
+        return lung_unet.registered_dice(self._data / self.recipe.segmenter.pairs, self.recipe.segmenter.preset, self.tracking)
+
+    def write_segmenter_sheet(self, graph: Path, path: Path) -> None:
+        lung_unet.write_sheet(self._data / self.recipe.segmenter.pairs, self.recipe.segmenter.preset, graph, path)
+
+    def films(self, view: View) -> dict[str, FilmStore]:
+        """Film store of every cohort."""
+        if self._stores is None:
+            cohorts, graph, stores = self.cohorts, self.segmenter(view), {}
+            for cohort in cohorts:
+
+                def progress(done: int, total: int, name: str = cohort.name) -> None:
+                    view.stage(f"films of {name}", done, total)
+
+                folder = self.tracking.home / "films"
+                stores[cohort.name] = prepare_cohort(cohort, folder, self.recipe.pipeline, graph, self._workers, progress)
+            self._stores = stores
+        return self._stores
+
+    def plan(self, view: View) -> Plan:
+        """All units of the recipe's schemes."""
+        if self._plan is None:
+            self._plan = make_plan(self.recipe, self.cohorts, self.films(view))
+        return self._plan
+
+    def run(self, view: View) -> tuple[int, int]:
+        """Run what is not finished. Returns (units run, distinct units)."""
+        return self._run_plan(self.plan(view), view)
+
+    def refit(self, backbone: BackboneChoice, view: View) -> Unit:
+        """The served experiment on all films: its unit, finished."""
+        plan = make_plan(self.recipe, self.cohorts, self.films(view), ("refit",), (backbone,), (SERVED,))
+        self._run_plan(plan, view)
+        return plan.units[-1]
+
+    def _run_plan(self, plan: Plan, view: View) -> tuple[int, int]:
+        """Run the units of a plan that no run has finished, then write means over folds to the parent runs."""
+        distinct, finished, tracking = plan.distinct(), self.tracking.finished(), self.tracking
+        experiment_id = tracking.experiment(f"mdmt-{self.recipe.name}")
+        tags, digest = {"mdmt.recipe": self.recipe.name}, self.recipe.digest()
+        parents = {g: tracking.parent_run(experiment_id, g, digest, tags) for g in dict.fromkeys(u.group for u in plan.units)}
+        jobs = [
+            Job(unit=unit, stores=plan.stores, tracking_uri=tracking.uri, home=tracking.home, parent_run=parents[unit.group])
+            for fingerprint, unit in distinct.items()
+            if fingerprint not in finished
+        ]
+        view.units(plan, len(jobs))
+        if jobs:
+            self._executor.run(jobs, view.unit_event)
+            finished = tracking.finished()
+        for group, run_id in parents.items():
+            _summarise(run_id, [finished[unit.fingerprint] for unit in plan.units if unit.group == group], tracking)
+        return len(jobs), len(distinct)
+
+    def compare(self) -> list[Line]:
+        """The comparison of the finished plan, read back from MLflow. Raises TrackingError when a unit is not finished."""
+        if self._plan is None:
+            raise RuntimeError("compare() needs plan() or run() first")
+        return compare(self._plan, self.tracking)
+
+
+def _summarise(parent_run: str, members: Sequence[Run], tracking: Tracking) -> None:
+    """Mean and sd of every test metric over the folds, onto the parent run, unless they stand there already."""
+    names = sorted({name for run in members for name in run.data.metrics if name.startswith("test_")})
+    figures: dict[str, float] = {}
+    for name in names:
+        values = [run.data.metrics[name] for run in members if name in run.data.metrics]
+        figures[f"{name}_mean"], figures[f"{name}_sd"] = mean_and_sd(values)
+    known = tracking.client.get_run(parent_run).data.metrics
+    if any(known.get(name) != value for name, value in figures.items()):
+        tracking.log_metrics(parent_run, figures)
+
+
+def compare(plan: Plan, tracking: Tracking) -> list[Line]:
+    """The comparison of a finished plan, read back from MLflow. Raises TrackingError when a unit is not finished."""
+    finished = tracking.finished()
+    lines = []
+    for group in dict.fromkeys(unit.group for unit in plan.units):
+        units = [unit for unit in plan.units if unit.group == group]
+        runs = [finished.get(unit.fingerprint) or tracking.find(unit.fingerprint) for unit in units]
+        for task in by_name(units[0].tasks):
+            prefix = f"test_{task.name}_"
+            folds = {m: [r.data.metrics[prefix + m] for r in runs if prefix + m in r.data.metrics] for m in HEADLINE}
+            together = pooled([read_predictions(tracking, run, task.name, "test") for run in runs])
+            first, title = units[0], EXPERIMENTS[units[0].experiment].title
+            where = (first.experiment, title, first.backbone.name, first.backbone.weights, first.scheme, task.name)
+            lines.append(Line(*where, folds, evaluate(task, together), len(together)))
+    return lines
+
+
+def read_predictions(tracking: Tracking, run: Run, task: str, role: str) -> Predictions:
+    """One unit's predictions of one task, as it logged them."""
+    with tempfile.TemporaryDirectory() as folder:
+        table = pd.read_csv(tracking.download(run.info.run_id, f"{role}-{task}.csv", Path(folder)))
+    columns = [name for name in table.columns if name.startswith("p_")]
+    return Predictions(tuple(table["film"]), table["truth"].to_numpy(), table[columns].to_numpy())

@@ -1,0 +1,186 @@
+"""From finished units to what is served: pick → refit → bundle → register → gate → alias."""
+
+import getpass
+import hashlib
+import io
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import mlflow.onnx
+import numpy as np
+import onnx
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+from PIL import Image
+from safetensors.torch import load_file
+
+from cxr.bundle import CARD, GOLDEN, NETWORK, SEGMENTER, WEIGHTS, Bundle, GoldenCase, Manifest, write_manifest
+from cxr.engine import Engine
+from cxr.pipeline import prepare
+from cxr.segmentation import OnnxSegmenter
+from cxr.tasks import by_name
+from training.data.cohorts.phantom import PhantomSpec
+from training.data.cohorts.phantom.acquisition import expose
+from training.data.cohorts.phantom.plan import held_out_films
+from training.evaluation.calibration import fit_temperature
+from training.evaluation.comparison import Line
+from training.evaluation.metrics import HEADLINE, mean_and_sd
+from training.evaluation.model_card import model_card
+from training.evaluation.table import percent
+from training.learning.network import Network, create, export_onnx
+from training.protocol.plan import Unit
+from training.protocol.recipe import BackboneChoice, Recipe, RecipeError
+from training.protocol.unit import WEIGHTS as UNIT_WEIGHTS
+from training.tracking import Tracking, git_commit
+
+SERVED_EXPERIMENT = "mdmt"
+REVISION = 1  # raise it when a bundle of the same unit comes out differently
+BUNDLE_TAG = "mdmt.bundle"
+GOLDEN_SEED = 20261123  # no cohort is made with it
+
+
+class GateClosed(RuntimeError):
+    """A version that must not be promoted; says which check failed."""
+
+
+def pick(recipe: Recipe, lines: Sequence[Line]) -> BackboneChoice:
+    """The backbone whose MDMT networks have the highest mean of `recipe.pick` on the headline task over the first scheme's folds."""
+    candidates = [
+        line for line in lines
+        if (line.experiment, line.scheme, line.task) == (SERVED_EXPERIMENT, recipe.schemes[0].kind, recipe.headline)
+        and line.folds[recipe.pick]
+    ]  # fmt: skip
+    if not candidates:
+        raise RecipeError(f"recipe {recipe.name!r} has no {SERVED_EXPERIMENT!r} result on task {recipe.headline!r} to pick from")
+    best = max(candidates, key=lambda line: (mean_and_sd(line.folds[recipe.pick])[0], line.backbone))
+    return next(b for b in recipe.backbones if (b.name, b.weights) == (best.backbone, best.weights))
+
+
+def register(recipe: Recipe, unit: Unit, lines: Sequence[Line], segmenter: Path, tracking: Tracking) -> tuple[int, bool]:
+    """Bundle the refitted unit and register it. Returns (version, whether it is new): an equal bundle is not registered twice."""
+    run = tracking.find(unit.fingerprint)
+    parts = [unit.fingerprint, hashlib.sha256(segmenter.read_bytes()).hexdigest(), recipe.digest(), str(REVISION)]
+    fingerprint = hashlib.sha256("".join(parts).encode()).hexdigest()
+    known = tracking.version_with(recipe.registered_name, BUNDLE_TAG, fingerprint)
+    if known is not None:
+        return known, False
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "bundle"
+        honest = [line for line in lines if line.experiment == SERVED_EXPERIMENT and line.backbone == unit.backbone.name]
+        write_bundle(folder, recipe, unit, honest, segmenter, tracking)
+        tags = {BUNDLE_TAG: fingerprint, "mdmt.recipe": recipe.name, "mdmt.unit": unit.fingerprint, **_estimates(honest)}
+        return tracking.register(run.info.run_id, folder, recipe.registered_name, tags), True
+
+
+def write_bundle(
+    folder: Path, recipe: Recipe, unit: Unit, lines: Sequence[Line], segmenter: Path, tracking: Tracking
+) -> Manifest:
+    """Everything that a served version is made of, into a new `folder`."""
+    tasks = by_name(unit.tasks)
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        weights = tracking.artifact(unit.fingerprint, UNIT_WEIGHTS, work)
+        network = create(unit.backbone.name, unit.backbone.weights, tasks, unit.training.hidden, unit.training.dropout, unit.seed)
+        network.load_state_dict(load_file(weights))
+        _save_onnx(network, unit.size, work / "network.onnx", folder)
+        (folder / WEIGHTS).write_bytes(weights.read_bytes())
+        temperatures = {task.name: _temperature(unit, task.name, tracking, work) for task in tasks}
+    (folder / SEGMENTER).write_bytes(segmenter.read_bytes())
+    (folder / GOLDEN).write_bytes(golden_film())
+    table = [(line.scheme, line.task, str(line.films), *(percent(line.folds[m]) for m in HEADLINE)) for line in lines]
+    films = {c: sum(s.cohort == c for s in unit.samples) for c in sorted({s.cohort for s in unit.samples})}
+    backbone = f"{unit.backbone.name} ({network.origin})"
+    card = model_card(
+        recipe.registered_name, tasks, recipe.name, recipe.digest(), git_commit(), backbone, films, temperatures, table
+    )  # fmt: skip
+    (folder / CARD).write_text(card)
+    lineage = {
+        "run": tracking.find(unit.fingerprint).info.run_id,
+        "unit": unit.fingerprint,
+        "recipe": recipe.name,
+        "recipe_digest": recipe.digest(),
+        "data_digest": unit.data_digest,
+        "code": git_commit(),
+        "backbone": backbone,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return write_manifest(
+        folder, recipe.pipeline, tasks, temperatures, _golden_case(folder, recipe, tasks, temperatures), lineage
+    )
+
+
+def _save_onnx(network: Network, size: int, graph: Path, folder: Path) -> None:
+    """The network as MLflow's onnx flavour, so that any stock client can load it."""
+    export_onnx(network, size, graph)
+    inputs = Schema([TensorSpec(np.dtype("uint8"), (-1, 1, size, size), "film")])
+    outputs = Schema([TensorSpec(np.dtype("float32"), (-1, len(task.classes)), task.name) for task in network.tasks])
+    mlflow.onnx.save_model(
+        onnx.load(graph),
+        folder,
+        signature=ModelSignature(inputs=inputs, outputs=outputs),
+        pip_requirements=["onnxruntime"],
+        onnx_execution_providers=["CPUExecutionProvider"],
+        save_as_external_data=False,
+    )
+
+
+def _temperature(unit: Unit, task: str, tracking: Tracking, work: Path) -> float:
+    table = pd.read_csv(tracking.artifact(unit.fingerprint, f"val-{task}.csv", work))
+    logits = table[[name for name in table.columns if name.startswith("logit_")]].to_numpy()
+    return fit_temperature(logits, table["truth"].to_numpy())
+
+
+def golden_film() -> bytes:
+    """PNG of a generated film: a golden case travels with every bundle, so it must never be a patient's."""
+    film = next(iter(held_out_films(PhantomSpec.small(seed=GOLDEN_SEED))))
+    out = io.BytesIO()
+    Image.fromarray((expose(film).picture * 255).astype(np.uint8)).save(out, format="PNG")
+    return out.getvalue()
+
+
+def _golden_case(folder: Path, recipe: Recipe, tasks: Sequence, temperatures: Mapping[str, float]) -> GoldenCase:
+    film = prepare((folder / GOLDEN).read_bytes(), recipe.pipeline, OnnxSegmenter.from_file(folder / SEGMENTER))
+    rows = Engine((folder / NETWORK).read_bytes(), tasks, temperatures).probabilities(film.pixels[None])
+    return GoldenCase(
+        probabilities={name: [float(p) for p in row[0]] for name, row in rows.items()}, box=film.box, film_digest=film.digest
+    )
+
+
+def _estimates(lines: Sequence[Line]) -> dict[str, str]:
+    """Tags of a version: its honest estimate, to compare versions by in the registry's own page."""
+    return {f"mdmt.{line.scheme}.{line.task}.{m}": percent(line.folds[m]) for line in lines for m in ("acc", "gmean", "auc")}
+
+
+def promote(name: str, version: int | None, alias: str, reason: str, tracking: Tracking) -> tuple[int, int | None]:
+    """Gate, then move the alias. Returns (version promoted, version it replaced). Default version: the newest.
+
+    The gate downloads the version as serving would, verifies every digest and replays the golden case; GateClosed says what failed.
+    """
+    versions = sorted(int(v.version) for v in tracking.client.search_model_versions(f"name = '{name}'"))
+    if not versions or (version is not None and version not in versions):
+        raise GateClosed(f"no version {version or ''} of {name!r}; registered: {', '.join(map(str, versions)) or 'none'}")
+    chosen = version or versions[-1]
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = Bundle(tracking.download_version(name, chosen, Path(folder)))
+        bundle.check_golden()
+        if missing := [task.name for task in bundle.tasks if task.name not in bundle.manifest.temperatures]:
+            raise GateClosed(f"version {chosen} of {name!r} is not calibrated for {', '.join(missing)}")
+    previous = _version_of(name, alias, tracking)
+    if previous != chosen:
+        stamp = f"{datetime.now(UTC).isoformat(timespec='seconds')} by {getpass.getuser()}: {reason}"
+        tracking.client.set_model_version_tag(name, str(chosen), f"mdmt.promoted.{alias}", stamp)
+        if previous is not None:
+            tracking.client.set_registered_model_alias(name, "previous", str(previous))
+        tracking.client.set_registered_model_alias(name, alias, str(chosen))
+    return chosen, previous
+
+
+def _version_of(name: str, alias: str, tracking: Tracking) -> int | None:
+    try:
+        return int(tracking.client.get_model_version_by_alias(name, alias).version)
+    except MlflowException:
+        return None

@@ -1,0 +1,222 @@
+"""MLflow: what a unit logs, and how its result is found again by fingerprint.
+
+experiment    "mdmt-<recipe>"
+parent run    one per (experiment of the paper, backbone, scheme), tagged with the recipe's digest; holds mean, sd and pooled metrics
+child run     one per fold, tagged with its fingerprint; FINISHED only when every artifact is in place
+"""
+
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+
+FINGERPRINT, KIND, GROUP, RECIPE, PARENT = (
+    "mdmt.fingerprint",
+    "mdmt.kind",
+    "mdmt.group",
+    "mdmt.recipe_digest",
+    "mlflow.parentRunId",
+)
+PAGE = 1000
+MLFLOW_FILES = ("MLmodel",)  # MLflow rewrites it on the way
+
+
+class TrackingError(RuntimeError):
+    """The tracking server cannot be used, or does not hold what it should."""
+
+
+def default_uri(home: Path) -> str:
+    return f"sqlite:///{(home / 'mlflow.db').resolve()}"
+
+
+class Tracking:
+    """A tracking server, or a database on this machine. `home` is where a local database's artifacts and lock live."""
+
+    def __init__(self, uri: str, home: Path) -> None:
+        self.uri, self.home = uri, home
+        self._local = not uri.startswith(("http://", "https://"))
+        home.mkdir(parents=True, exist_ok=True)
+        # The registry's own code asks a client without arguments for logged models, so the process-wide setting has to agree.
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_registry_uri(uri)
+        self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        try:
+            # MLflow creates the tables of a new database without a lock: several processes starting at once leave it unusable.
+            with FileLock(home / "mlflow.lock") if self._local else _no_lock():
+                self.client.search_experiments(max_results=1)
+                self.client.search_registered_models(max_results=1)
+        except MlflowException as error:
+            raise TrackingError(
+                f"no MLflow at {uri}: {error.message.splitlines()[0]}. Start it, or unset MLFLOW_TRACKING_URI"
+            ) from error
+
+    def experiment(self, name: str) -> str:
+        """Id of the MLflow experiment of that name, created when missing (by one process at a time)."""
+        with FileLock(self.home / "mlflow.lock"):
+            found = self.client.get_experiment_by_name(name)
+            if found is not None:
+                return str(found.experiment_id)
+            location = (self.home / "artifacts").resolve().as_uri() if self._local else None
+            return str(self.client.create_experiment(name, artifact_location=location))
+
+    def runs(self, **tags: str) -> list[Run]:
+        """FINISHED runs of every experiment that carry all the tags (names without the "mdmt." prefix), newest first."""
+        wanted = " and ".join([*(f"tags.`mdmt.{k}` = '{v}'" for k, v in tags.items()), "attributes.status = 'FINISHED'"])
+        experiments = [e.experiment_id for e in self.client.search_experiments()]
+        found: list[Run] = []
+        page = None
+        while True:
+            batch = self.client.search_runs(experiments, wanted, max_results=PAGE, order_by=["start_time DESC"], page_token=page)
+            found += batch
+            page = batch.token
+            if not page:
+                return found
+
+    def finished(self) -> dict[str, Run]:
+        """Fingerprint → its FINISHED run, of every experiment."""
+        return {run.data.tags[FINGERPRINT]: run for run in reversed(self.runs(kind="unit"))}
+
+    def find(self, fingerprint: str) -> Run:
+        """The FINISHED run of a fingerprint. Raises TrackingError when there is none."""
+        runs = self.runs(kind="unit", fingerprint=fingerprint)
+        if not runs:
+            raise TrackingError(
+                f"no finished run has fingerprint {fingerprint[:12]}…: run the recipe again, finished units are kept"
+            )
+        return runs[0]
+
+    def artifact(self, fingerprint: str, name: str, folder: Path) -> Path:
+        """Download one artifact of a finished unit into `folder`."""
+        return self.download(self.find(fingerprint).info.run_id, name, folder)
+
+    def download(self, run_id: str, name: str, folder: Path) -> Path:
+        try:
+            uri = f"runs:/{run_id}/{name}"
+            return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=self.uri))
+        except (MlflowException, OSError) as error:
+            raise TrackingError(
+                f"run {run_id} has no readable artifact {name!r}: delete the run and run the recipe again"
+            ) from error
+
+    def parent_run(self, experiment_id: str, group: str, recipe_digest: str, tags: Mapping[str, str]) -> str:
+        """The run that stands for a group of folds, created when missing."""
+        wanted = f"tags.`{GROUP}` = '{group}' and tags.`{RECIPE}` = '{recipe_digest}' and tags.`{KIND}` = 'group'"
+        found = self.client.search_runs([experiment_id], wanted, max_results=1)
+        if found:
+            return str(found[0].info.run_id)
+        all_tags = {KIND: "group", GROUP: group, RECIPE: recipe_digest, **tags, **provenance()}
+        run = self.client.create_run(experiment_id, tags=all_tags, run_name=group)
+        self.client.set_terminated(run.info.run_id)
+        return str(run.info.run_id)
+
+    def register(self, run_id: str, folder: Path, name: str, tags: Mapping[str, str]) -> int:
+        """Log a folder as the run's model and register it as a new version of `name`; returns the version.
+
+        The version exists only after its files were read back: MLflow registers sources that do not exist.
+        """
+        experiment_id = self.client.get_run(run_id).info.experiment_id
+        model = self.client.create_logged_model(experiment_id, name=name, source_run_id=run_id, tags=dict(tags))
+        self.client.log_model_artifacts(model.model_id, str(folder))
+        self.client.finalize_logged_model(model.model_id, "READY")
+        uri = f"models:/{model.model_id}"
+        with tempfile.TemporaryDirectory() as copy:
+            stored = Path(download_artifacts(artifact_uri=uri, dst_path=copy, tracking_uri=self.uri))
+            missing = [f.name for f in folder.iterdir() if f.name not in MLFLOW_FILES and not _same(f, stored / f.name)]
+        if missing:
+            raise TrackingError(
+                f"{', '.join(missing)} of {name} did not arrive in the artifact store: check its space and permissions"
+            )
+        with suppress(MlflowException):
+            self.client.create_registered_model(name)
+        version = self.client.create_model_version(name, source=uri, run_id=run_id, model_id=model.model_id, tags=dict(tags))
+        return int(version.version)
+
+    def version_with(self, name: str, tag: str, value: str) -> int | None:
+        """Newest version of a registered model that carries the tag."""
+        versions = self.client.search_model_versions(f"name = '{name}'")
+        found = [int(v.version) for v in versions if v.tags.get(tag) == value]
+        return max(found, default=None)
+
+    def download_version(self, name: str, version: int, folder: Path) -> Path:
+        """Files of a registered version. Raises TrackingError when they cannot be read."""
+        try:
+            return Path(download_artifacts(artifact_uri=f"models:/{name}/{version}", dst_path=str(folder), tracking_uri=self.uri))
+        except (MlflowException, OSError) as error:
+            raise TrackingError(f"version {version} of {name} has no readable files: register it again") from error
+
+    def log_metrics(self, run_id: str, figures: Mapping[str, float]) -> None:
+        self.client.log_batch(run_id, metrics=_metrics(figures, 0))
+
+    @contextmanager
+    def run(self, experiment_id: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> Iterator["UnitRun"]:
+        """An MLflow run that ends FINISHED, FAILED with an exception, or KILLED when interrupted."""
+        run = self.client.create_run(experiment_id, tags={**tags, **provenance()}, run_name=name)
+        run_id = run.info.run_id
+        entries = [Param(key, str(value)) for key, value in params.items()]
+        self.client.log_batch(run_id, params=entries)
+        try:
+            yield UnitRun(self, run_id)
+        except BaseException as error:
+            self.client.set_terminated(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
+        self.client.set_terminated(run_id, "FINISHED")
+
+
+class UnitRun:
+    """An open run. One call per epoch, whatever the number of metrics."""
+
+    def __init__(self, tracking: Tracking, run_id: str) -> None:
+        self._client, self.run_id = tracking.client, run_id
+
+    def log_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+        self._client.log_batch(self.run_id, metrics=_metrics(figures, epoch))
+
+    def log_outcome(self, figures: Mapping[str, float], folder: Path, tags: Mapping[str, str] | None = None) -> None:
+        """Artifacts first: a run with metrics and no artifacts would look done."""
+        self._client.log_artifacts(self.run_id, str(folder))
+        self._client.log_batch(self.run_id, metrics=_metrics(figures, 0), tags=[RunTag(k, v) for k, v in (tags or {}).items()])
+
+
+def _metrics(figures: Mapping[str, float], step: int) -> list[Metric]:
+    now = int(time.time() * 1000)
+    return [Metric(key, float(value), now, step) for key, value in figures.items()]
+
+
+def _same(file: Path, copy: Path) -> bool:
+    return copy.is_file() and copy.read_bytes() == file.read_bytes()
+
+
+def provenance() -> dict[str, str]:
+    """Tags that say which code and versions made a run."""
+    versions = {f"mdmt.version.{name}": metadata.version(name) for name in ("torch", "mlflow", "onnxruntime", "numpy")}
+    return {"mdmt.git_commit": git_commit(), "mdmt.version.python": platform.python_version(), **versions}
+
+
+def git_commit() -> str:
+    """Commit of the code that runs, "+changes" when the work tree differs, "unknown" outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("+changes" if changed else "")
+
+
+@contextmanager
+def _no_lock() -> Iterator[None]:
+    yield
