@@ -1,0 +1,158 @@
+"""Every refusal as `application/problem+json` (RFC 9457), from one table.
+
+A body never echoes what the caller sent: no path, no file name, no field name, no DICOM value.
+"""
+
+import math
+from http import HTTPStatus
+from typing import Any
+
+import anyio
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+
+from cxr.errors import (
+    FileTooLarge,
+    FilmError,
+    FilmTooSmall,
+    NoContrast,
+    NotGray,
+    TruncatedFile,
+    UnsupportedDicom,
+    UnsupportedFormat,
+)
+from cxr.pipeline import LungsNotFound
+
+MEDIA_TYPE = "application/problem+json"
+
+FILM_STATUS: dict[type[FilmError], int] = {
+    FilmError: 422,
+    UnsupportedFormat: 415,
+    FileTooLarge: 413,
+    TruncatedFile: 422,
+    UnsupportedDicom: 422,
+    FilmTooSmall: 422,
+    NoContrast: 422,
+    NotGray: 422,
+    LungsNotFound: 422,
+}
+
+PROBLEMS: dict[str, tuple[int, str]] = {
+    **{error.code: (status, error.title) for error, status in FILM_STATUS.items()},
+    "unsupported-media-type": (415, "Unsupported media type"),
+    "missing-file": (422, "No file in the form"),
+    "several-files": (422, "More than one file"),
+    "empty-body": (422, "Empty body"),
+    "malformed-form": (422, "Malformed multipart form"),
+    "invalid-request": (422, "Invalid request"),
+    "body-timeout": (408, "The body came too slowly"),
+    "not-found": (404, "No such page"),
+    "method-not-allowed": (405, "Method not allowed"),
+    "bad-request": (400, "Bad request"),
+    "not-ready": (503, "Not ready"),
+    "busy": (503, "Busy"),
+    "internal-error": (500, "Internal error"),
+}
+
+
+class ProblemError(Exception):
+    """A refusal by the service itself; `code` is a row of PROBLEMS. `retry_after` in seconds becomes Retry-After."""
+
+    def __init__(self, code: str, detail: str, retry_after: float | None = None, headers: dict[str, str] | None = None) -> None:
+        self.code = code
+        self.detail = detail
+        self.headers = dict(headers or {})
+        if retry_after is not None:
+            self.headers["Retry-After"] = str(math.ceil(retry_after))
+        super().__init__(detail)
+
+
+class ProblemResponse(JSONResponse):
+    """The answer goes out at once; a body still on its way is then drained, bounded in bytes and time.
+
+    A connection closed over unread data is reset, and the sender sees a broken pipe instead of the answer.
+    """
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, content: dict[str, Any], status: int, headers: dict[str, str], drain: tuple[int, float] | None) -> None:
+        super().__init__(content, status, headers if drain is None else {**headers, "Connection": "close"})
+        self._drain = drain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._drain is None:
+            await super().__call__(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        left, seconds = self._drain
+        with anyio.move_on_after(seconds):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    break
+        await send({"type": "http.response.body", "body": b""})
+
+
+def problem(request: Request, code: str, detail: str, headers: dict[str, str] | None = None, **members: Any) -> ProblemResponse:
+    """The answer for one row of PROBLEMS, with `members` as extensions."""
+    status, title = PROBLEMS[code]
+    request_id = request.state.request_id
+    request.state.problem = code
+    content = {
+        "type": f"/problems/{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": f"/requests/{request_id}",
+        "request_id": request_id,
+        **members,
+    }
+    return ProblemResponse(content, status, headers or {}, _drain_of(request))
+
+
+def install(app: FastAPI) -> None:
+    """Answer every exception as a problem. What nobody foresaw is caught by `access.AccessMiddleware`."""
+    app.add_exception_handler(ProblemError, _own)
+    app.add_exception_handler(FilmError, _film)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _validation)
+
+
+def _own(request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, ProblemError)
+    return problem(request, error.code, error.detail, error.headers)
+
+
+def _film(request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, FilmError)
+    request.app.state.metrics.film_errors.labels(error.code).inc()
+    members: dict[str, Any] = {"advice": error.advice} if error.advice else {}
+    if isinstance(error, LungsNotFound):
+        members |= {"verdict": error.verdict.value, "coverage": error.coverage}
+    return problem(request, error.code, f"Found {error.found}; allowed: {error.allowed}.", **members)
+
+
+def _http(request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, HTTPException)
+    code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "bad-request")
+    detail = f"{HTTPStatus(PROBLEMS[code][0]).phrase}. /docs lists every path and what it takes."
+    return problem(request, code, detail, dict(error.headers or {}))
+
+
+def _validation(request: Request, error: Exception) -> ProblemResponse:
+    return problem(request, "invalid-request", "The request does not match its description in /docs.")
+
+
+def _drain_of(request: Request) -> tuple[int, float] | None:
+    """(bytes, seconds) to drain, None when no body is on its way or its sender waits for leave to send it."""
+    headers, settings = request.headers, request.app.state.settings
+    announced = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+    waiting = headers.get("expect", "").lower() == "100-continue" and not getattr(request.state, "body_started", False)
+    if not announced or waiting or getattr(request.state, "body_complete", False):
+        return None
+    return settings.drain_bytes, settings.drain_seconds

@@ -1,0 +1,42 @@
+"""What is counted. Labels come from closed lists (routes, tasks, codes), never from what a caller sent."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from cxr.bundle import Prediction
+from serving.answers import ModelId, Timings
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """One application's metrics in a registry of its own: two applications in one process do not share counts."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter(
+            "mdmt_requests", "Answers by route and status", ("method", "route", "status"), registry=self.registry
+        )
+        self.seconds = Histogram("mdmt_request_seconds", "Time to answer", ("route",), buckets=SECONDS, registry=self.registry)
+        self.stages = Histogram("mdmt_stage_seconds", "Time per stage", ("stage",), buckets=SECONDS, registry=self.registry)
+        self.predictions = Counter("mdmt_predictions", "Answers by task and label", ("task", "label"), registry=self.registry)
+        self.film_errors = Counter("mdmt_film_errors", "Films refused, by code", ("code",), registry=self.registry)
+        self.ready = Gauge("mdmt_ready", "1 when a bundle is served", registry=self.registry)
+        self.in_flight = Gauge("mdmt_uploads_in_flight", "Uploads being read, waiting or computed", registry=self.registry)
+        self.bundle = Gauge(
+            "mdmt_bundle_info", "The bundle served", ("name", "version", "alias", "digest"), registry=self.registry
+        )
+
+    def count(self, prediction: Prediction, timings: Timings) -> None:
+        """One film was answered."""
+        for task, given in prediction.answers.items():
+            self.predictions.labels(task, given.label).inc()
+        for stage in ("read_body", "prepare", "network"):
+            self.stages.labels(stage).observe(getattr(timings, stage) / 1000)
+
+    def show_bundle(self, model: ModelId | None) -> None:
+        """Make the gauges tell what is served now."""
+        self.bundle.clear()
+        self.ready.set(model is not None)
+        if model is not None:
+            self.bundle.labels(model.name, model.version, model.alias, model.digest).set(1)

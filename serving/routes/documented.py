@@ -1,0 +1,38 @@
+"""How refusals look in /openapi.json, from the same table that makes them."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from serving.errors import MEDIA_TYPE, PROBLEMS
+
+
+class ProblemBody(BaseModel):
+    """RFC 9457. Further members depend on the type: `advice`; for `no-lungs` also `verdict` and `coverage`."""
+
+    model_config = ConfigDict(extra="allow")
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request_id: str
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route: each status with every type it can have as an example."""
+    return {status: _response(status) for status in statuses}
+
+
+def _response(status: int) -> dict[str, Any]:
+    rest = {"status": status, "detail": "…", "instance": "/requests/5b0c7b8e", "request_id": "5b0c7b8e"}
+    examples = {
+        code: {"value": {"type": f"/problems/{code}", "title": title, **rest}}
+        for code, (row_status, title) in PROBLEMS.items()
+        if row_status == status
+    }
+    content = {"schema": ProblemBody.model_json_schema(), "examples": examples}
+    response: dict[str, Any] = {"description": " or ".join(examples), "content": {MEDIA_TYPE: content}}
+    if status == 503:
+        response["headers"] = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
+    return response

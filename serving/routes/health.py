@@ -1,0 +1,46 @@
+"""Alive, ready, counted: what an orchestrator and a monitor ask. These answer however busy the predictions are."""
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from serving.answers import NOTICE
+from serving.routes.documented import problems
+from serving.routes.model import model_id
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/livez", summary="Is the process alive?")
+async def livez() -> dict[str, str]:
+    """Touches nothing: a service without a bundle is alive, and restarting it would not help."""
+    return {"status": "alive"}
+
+
+@router.get("/readyz", summary="Has a bundle answered its golden case?", responses=problems(503))
+async def readyz(request: Request) -> dict[str, str]:
+    """200 with the version that answers, or 503 with the reason why none does."""
+    loaded = request.app.state.readiness.current()
+    return {"status": "ready", "name": loaded.name, "version": loaded.version}
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Text exposition format."""
+    state = request.app.state
+    loaded = state.readiness.loaded
+    state.metrics.show_bundle(model_id(loaded) if loaded else None)
+    state.metrics.in_flight.set(state.admission.inside)
+    return Response(generate_latest(state.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/", summary="Where things are")
+async def index() -> dict[str, str]:
+    """The paths worth knowing."""
+    return {
+        "predict": "/predict",
+        "model": "/model",
+        "ready": "/readyz",
+        "metrics": "/metrics",
+        "docs": "/docs",
+        "notice": NOTICE,
+    }

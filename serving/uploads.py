@@ -1,0 +1,164 @@
+"""Request → the bytes of one film, from a form or a raw body, in memory and never beyond the limit.
+
+Starlette's own form parser spools to a temporary file, which a read-only container has not got, so the form is parsed here.
+"""
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import anyio
+from fastapi import Request
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+
+from cxr.errors import FileTooLarge
+from serving.admission import Place
+from serving.errors import ProblemError
+from serving.settings import MIB, Settings
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+RAW_TYPES = ("image/png", "image/jpeg", "application/dicom", "application/octet-stream")
+FORM = "multipart/form-data"
+FIELD = "file"
+FORM_OVERHEAD = 64 * 1024  # bytes of boundaries, part headers and further fields that a form may have beside the file
+MAX_PARTS = 8
+
+
+class _Form:
+    """Collects the part named `file`; callbacks of MultipartParser."""
+
+    def __init__(self) -> None:
+        self.file = bytearray()
+        self.found = False
+        self.complete = False
+        self._parts = 0
+        self._inside = False
+        self._header: tuple[bytearray, bytearray] = (bytearray(), bytearray())
+        self._disposition = b""
+
+    def callbacks(self) -> "MultipartCallbacks":
+        return {
+            "on_part_begin": self.on_part_begin,
+            "on_header_field": self.on_header_field,
+            "on_header_value": self.on_header_value,
+            "on_header_end": self.on_header_end,
+            "on_headers_finished": self.on_headers_finished,
+            "on_part_data": self.on_part_data,
+            "on_end": self.on_end,
+        }
+
+    def on_part_begin(self) -> None:
+        self._parts += 1
+        self._disposition = b""
+        if self._parts > MAX_PARTS:
+            raise ProblemError("malformed-form", f"The form has more than {MAX_PARTS} parts. Send one part named `{FIELD}`.")
+
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header[0].extend(data[start:end])
+
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header[1].extend(data[start:end])
+
+    def on_header_end(self) -> None:
+        name, value = self._header
+        if bytes(name).lower() == b"content-disposition":
+            self._disposition = bytes(value)
+        self._header = (bytearray(), bytearray())
+
+    def on_headers_finished(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        self._inside = options.get(b"name") == FIELD.encode()
+        if self.found and (self._inside or b"filename" in options):
+            raise ProblemError(
+                "several-files", f"The form has more than one file. Send one part named `{FIELD}`, one film per request."
+            )
+        self.found = self.found or self._inside
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._inside:
+            self.file += data[start:end]
+
+    def on_end(self) -> None:
+        self.complete = True
+
+
+async def read_upload(request: Request, settings: Settings, place: Place) -> bytes:
+    """The content of the one film in the request; never empty.
+
+    Raises FileTooLarge beyond `settings.max_bytes`, ProblemError (`unsupported-media-type`, `missing-file`, `several-files`,
+    `empty-body`, `malformed-form`, `body-timeout`, `busy`) otherwise.
+    """
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    media_type = kind.decode("latin-1").lower()
+    coded = request.headers.get("content-encoding", "identity").lower() != "identity"
+    if coded or media_type not in (FORM, *RAW_TYPES):
+        raise ProblemError(
+            "unsupported-media-type",
+            f"Send {FORM} with one field `{FIELD}`, or the file itself as {', '.join(RAW_TYPES)}, without Content-Encoding.",
+            headers={"Accept": ", ".join((FORM, *RAW_TYPES))},
+        )
+    overhead = FORM_OVERHEAD if media_type == FORM else 0
+    chunks = _chunks(request, settings, place, settings.max_bytes + overhead)
+    data = await (_file_of_form(chunks, options.get(b"boundary", b"")) if overhead else _whole(chunks))
+    if len(data) > settings.max_bytes:
+        raise _too_large(settings)
+    if not data:
+        raise ProblemError("empty-body", "The film has no bytes. Send the content of a PNG, JPEG or DICOM file.")
+    return bytes(data)
+
+
+async def _whole(chunks: AsyncIterator[bytes]) -> bytearray:
+    data = bytearray()
+    async for chunk in chunks:
+        data += chunk
+    return data
+
+
+async def _file_of_form(chunks: AsyncIterator[bytes], boundary: bytes) -> bytearray:
+    form = _Form()
+    if not boundary:
+        raise ProblemError("malformed-form", "Content-Type names no boundary. Let the HTTP client write this header itself.")
+    try:
+        parser = MultipartParser(boundary, form.callbacks())
+        async for chunk in chunks:
+            parser.write(chunk)
+        parser.finalize()
+    except FormParserError as error:
+        raise ProblemError(
+            "malformed-form", f"The body is not a {FORM} form with the boundary that Content-Type names."
+        ) from error
+    if not form.complete:
+        raise ProblemError("malformed-form", "The form ends before its closing boundary.")
+    if not form.found:
+        raise ProblemError("missing-file", f"The form has no field `{FIELD}`. Send the film in a part of that name.")
+    return form.file
+
+
+async def _chunks(request: Request, settings: Settings, place: Place, limit: int) -> AsyncIterator[bytes]:
+    """The body as it comes in, counted: what Content-Length says only serves to refuse sooner."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > limit:
+        raise _too_large(settings)
+    deadline = anyio.current_time() + settings.body_total_seconds
+    stream = request.stream()
+    while True:
+        try:
+            with anyio.fail_after(min(settings.body_idle_seconds, deadline - anyio.current_time())):
+                chunk = await anext(stream)
+        except StopAsyncIteration:
+            break
+        except TimeoutError as error:
+            raise ProblemError("body-timeout", f"No more of the body came within {settings.body_idle_seconds:g} s, or it took "
+                          f"longer than {settings.body_total_seconds:g} s as a whole. Send it again.") from error  # fmt: skip
+        limit -= len(chunk)
+        if limit < 0:
+            raise _too_large(settings)
+        place.hold(len(chunk))
+        yield chunk
+
+
+def _too_large(settings: Settings) -> FileTooLarge:
+    return FileTooLarge("a larger body", f"at most {settings.max_bytes / MIB:g} MiB", "Send one film per request, not a study.")

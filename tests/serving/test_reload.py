@@ -1,0 +1,92 @@
+"""Registry → bundle, against a real MLflow registry in a temporary SQLite database."""
+
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from cxr.bundle import NETWORK, BundleError
+from serving.readiness import LoadError
+from serving.reload import registry_loader
+from serving.settings import Settings
+from tests.serving.conftest import service
+from tests.serving.test_refusals import PNG
+from tests.serving.tiny_bundle import encoded, film, write_bundle
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory, bundle_folder: Path) -> tuple[MlflowClient, str]:
+    """Version 1, `champion`, is the artifacts of a run; version 2 fails its golden case; version 3 is a logged model."""
+    root = tmp_path_factory.mktemp("registry")
+    uri = f"sqlite:///{root / 'mlflow.db'}"
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    experiment = client.create_experiment("bundles", artifact_location=(root / "artifacts").as_uri())
+    client.create_registered_model("mdmt")
+    for folder in (bundle_folder, write_bundle(root / "broken", shift=0.5)):
+        run = client.create_run(experiment)
+        client.log_artifacts(run.info.run_id, str(folder), "bundle")
+        client.create_model_version("mdmt", f"{run.info.artifact_uri}/bundle", run.info.run_id)
+    model = client.create_logged_model(experiment, "bundle", source_run_id=run.info.run_id)
+    client.log_model_artifacts(model.model_id, str(bundle_folder))
+    client.finalize_logged_model(model.model_id, "READY")
+    client.create_model_version("mdmt", model.artifact_location, run.info.run_id, model_id=model.model_id)
+    for number, alias in enumerate(("champion", "broken", "logged"), start=1):
+        client.set_registered_model_alias("mdmt", alias, str(number))
+    return client, uri
+
+
+def test_the_version_behind_the_alias_is_downloaded_verified_and_served(
+    registry: tuple[MlflowClient, str], tmp_path: Path
+) -> None:
+    load = registry_loader(Settings(tracking_uri=registry[1], cache_dir=tmp_path / "cache"))
+    with service(load) as client:
+        body = client.post("/predict", content=encoded(film()), headers=PNG).json()
+    assert body["model"]["version"] == "1"
+    assert body["model"]["alias"] == "champion"
+
+
+def test_a_version_is_downloaded_once_and_again_only_if_the_copy_was_damaged(
+    registry: tuple[MlflowClient, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    downloads = []
+    from serving import reload
+
+    original = reload.download_artifacts
+    monkeypatch.setattr(reload, "download_artifacts", lambda **given: downloads.append(given) or original(**given))
+    load = registry_loader(Settings(tracking_uri=registry[1], cache_dir=tmp_path))
+    digests = {load().bundle.digest, load().bundle.digest}
+    (cached,) = tmp_path.iterdir()
+    assert len(downloads) == 1
+    (cached / NETWORK).write_bytes(b"damaged")
+    digests.add(load().bundle.digest)
+    assert len(downloads) == 2
+    assert len(digests) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [cached.name]
+
+
+def test_a_version_made_from_a_logged_model_is_the_same_bundle(registry: tuple[MlflowClient, str], tmp_path: Path) -> None:
+    both = [
+        registry_loader(Settings(tracking_uri=registry[1], cache_dir=tmp_path, alias=alias))() for alias in ("champion", "logged")
+    ]
+    assert [loaded.version for loaded in both] == ["1", "3"]
+    assert both[0].bundle.digest == both[1].bundle.digest
+
+
+def test_a_missing_alias_and_a_missing_model_are_named(registry: tuple[MlflowClient, str], tmp_path: Path) -> None:
+    for change in ({"alias": "nobody"}, {"model_name": "nothing"}):
+        with pytest.raises(LoadError, match="register one and set the alias"):
+            registry_loader(Settings(tracking_uri=registry[1], cache_dir=tmp_path, **change))()
+
+
+def test_a_version_that_fails_its_golden_case_loads_but_is_not_served(registry: tuple[MlflowClient, str], tmp_path: Path) -> None:
+    loaded = registry_loader(Settings(tracking_uri=registry[1], cache_dir=tmp_path, alias="broken"))()
+    assert loaded.version == "2"
+    with pytest.raises(BundleError, match="golden case"):
+        loaded.bundle.check_golden()
+
+
+def test_a_registry_that_does_not_answer_is_a_reason_not_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(LoadError, match="does not answer") as failure:
+        registry_loader(Settings(tracking_uri="http://127.0.0.1:9", cache_dir=tmp_path))()
+    assert "127.0.0.1" not in str(failure.value)

@@ -1,0 +1,109 @@
+"""A real bundle of a few kilobytes, and synthetic films for it: bright ground with two dark ellipses in place of lungs."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from cxr.bundle import CARD, GOLDEN, NETWORK, SEGMENTER, Bundle, GoldenCase, write_manifest
+from cxr.pipeline import PipelineSpec
+from cxr.tasks import PROGNOSIS, SEVERITY, Task
+from serving.readiness import LoadedBundle
+
+SPEC = PipelineSpec(size=64)
+DEVICE = Task("device", "A third task", ("CR", "DX", "OTHER"), ("computed radiography", "digital radiography", "something else"))
+TEMPERATURES = {"prognosis": 1.5, "severity": 0.8, "device": 1.0}
+
+
+def film(lungs: int = 2, seed: int = 0, size: int = 160) -> NDArray[np.uint8]:
+    """A film (size, size) with that many ellipses; noise makes every seed another film."""
+    rng = np.random.default_rng(seed)
+    picture = 180 + rng.normal(0, 6, (size, size))
+    y, x = np.mgrid[:size, :size] / size
+    for centre in (0.3, 0.7)[:lungs]:
+        inside = ((x - centre) / 0.13) ** 2 + ((y - 0.5) / 0.32) ** 2 < 1
+        picture[inside] -= 120 + 20 * rng.random()
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def encoded(pixels: NDArray[np.uint8], kind: str = "PNG") -> bytes:
+    """The film as PNG or JPEG."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, kind, quality=95)
+    return out.getvalue()
+
+
+def write_bundle(folder: Path, tasks: tuple[Task, ...] = (PROGNOSIS, SEVERITY), shift: float = 0.0) -> Path:
+    """A sealed bundle folder; `shift` is added to the recorded golden probabilities, so that the replay fails."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / NETWORK).write_bytes(_network(tasks))
+    (folder / SEGMENTER).write_bytes(_segmenter())
+    (folder / GOLDEN).write_bytes(encoded(film(seed=99)))
+    (folder / CARD).write_text("# A test bundle\n")
+    temperatures = {task.name: TEMPERATURES[task.name] for task in tasks}
+    blank = GoldenCase(probabilities={task.name: [0.0] * len(task.classes) for task in tasks}, box=(0, 0, 0, 0), film_digest="")
+    write_manifest(folder, SPEC, tasks, temperatures, blank, {"run": "r1"})
+    known = Bundle(folder).predict((folder / GOLDEN).read_bytes())
+    golden = GoldenCase(
+        probabilities={name: [p + shift for p in given.probabilities] for name, given in known.answers.items()},
+        box=tuple(known.film.box),
+        film_digest=known.film.digest,
+    )
+    write_manifest(folder, SPEC, tasks, temperatures, golden, {"run": "r1"})
+    return folder
+
+
+def loader(folder: Path, version: str = "7") -> Callable[[], LoadedBundle]:
+    """What `registry_loader` gives, without a registry."""
+    return lambda: LoadedBundle(Bundle(folder), "mdmt", version, "champion")
+
+
+def _segmenter() -> bytes:
+    """Dark is lung: sigmoid(40 · (0.4 − x)) on [0, 1]."""
+    nodes = [
+        helper.make_node("Sub", ["dark", "film"], ["below"]),
+        helper.make_node("Mul", ["below", "steep"], ["odds"]),
+        helper.make_node("Sigmoid", ["odds"], ["lungs"]),
+    ]
+    shape = ["n", 1, 256, 256]
+    return _graph(nodes, ("film", TensorProto.FLOAT, shape), {"lungs": shape}, dark=np.float32(0.4), steep=np.float32(40))
+
+
+def _network(tasks: tuple[Task, ...]) -> bytes:
+    """uint8 (N, 1, S, S) → mean and its square → one linear layer per task."""
+    nodes = [
+        helper.make_node("Cast", ["film"], ["real"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["real", "white"], ["unit"]),
+        helper.make_node("ReduceMean", ["unit", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "mean"], ["square"]),
+        helper.make_node("Concat", ["mean", "square"], ["features"], axis=1),
+        *(helper.make_node("MatMul", ["features", f"w_{task.name}"], [task.name]) for task in tasks),
+    ]
+    rng = np.random.default_rng(1)
+    weights = {f"w_{task.name}": rng.normal(0, 3, (2, len(task.classes))).astype(np.float32) for task in tasks}
+    outputs = {task.name: ["n", len(task.classes)] for task in tasks}
+    constants = {"white": np.float32(255), "axes": np.array([2, 3], dtype=np.int64), **weights}
+    return _graph(nodes, ("film", TensorProto.UINT8, ["n", 1, SPEC.size, SPEC.size]), outputs, **constants)
+
+
+def _graph(
+    nodes: list[onnx.NodeProto],
+    source: tuple[str, int, list[str | int]],
+    outputs: dict[str, list[str | int]],
+    **constants: NDArray[np.generic],
+) -> bytes:
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info(*source)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
