@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cxr.engine import Engine
@@ -108,12 +109,17 @@ class Bundle:
         """Replay the golden case; raises BundleError when the answer is not the recorded one."""
         expected = self.manifest.golden
         prediction = self.predict(self._golden)
-        worst = max(
+        if expected.probabilities.keys() != prediction.answers.keys():
+            raise BundleError(
+                f"the golden case records {sorted(expected.probabilities)}; the network answers {sorted(prediction.answers)}"
+            )
+        distances = [
             abs(got - wanted)
             for name, answer in prediction.answers.items()
             for got, wanted in zip(answer.probabilities, expected.probabilities[name], strict=True)
-        )
-        if worst > GOLDEN_TOLERANCE:
+        ]
+        worst = float(np.max(distances))
+        if not worst <= GOLDEN_TOLERANCE:  # so put, NaN does not pass
             raise BundleError(
                 f"the golden case answers {worst:.4f} away from the recorded probability (allowed {GOLDEN_TOLERANCE}): "
                 "this machine or these files do not compute what was registered; do not serve them"

@@ -72,8 +72,8 @@ def clean(mask: NDArray[np.bool_], smallest: float = 0.02) -> NDArray[np.bool_]:
     area = smallest * mask.size
     labelled, n = ndimage.label(mask)
     sizes = np.bincount(labelled.ravel(), minlength=n + 1)
-    sizes[0] = 0  # the background is no object
-    keep = [i for i in np.argsort(sizes, kind="stable")[::-1][:2] if sizes[i] >= area]
+    sizes[0] = 0  # the background is no object, and comes last
+    keep = [i for i in np.argsort(sizes, kind="stable")[::-1][:2] if i and sizes[i] >= area]
     lungs = np.isin(labelled, keep)
     holes, n = ndimage.label(~lungs)
     small = [i for i, size in enumerate(np.bincount(holes.ravel(), minlength=n + 1)) if i and size < area]

@@ -37,12 +37,13 @@ def serve(
     load_bundle: Callable[[], LoadedBundle] | None = None,
     listening: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. With port 0 the system chooses; `listening` is told the base URL once the port is bound.
+    """Serve until SIGTERM or SIGINT. With port 0 the system chooses; `listening` is told the base URL once it can be connected to.
 
     `load_bundle` defaults to the registry of the settings.
     """
     config = _config(settings, load_bundle, host, port, LOGGING)
     socket = config.bind_socket()
+    socket.listen(config.backlog)  # before the port is told: who connects at once waits instead of being refused
     if listening is not None:
         listening(_url(host, socket.getsockname()[1]))
     uvicorn.Server(config).run(sockets=[socket])

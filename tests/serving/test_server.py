@@ -18,6 +18,7 @@ from serving.server import running
 from serving.settings import MIB, Settings
 from tests.serving.tiny_bundle import encoded, film, loader
 
+ROOT = Path(__file__).parents[2]
 LIMIT = 1 * MIB
 PROCESS = """
 import sys
@@ -126,23 +127,29 @@ def test_a_sender_that_goes_away_harms_nobody(address: tuple[str, int]) -> None:
         assert time.monotonic() < deadline, "the places of senders that went away are still taken"
 
 
-def test_a_process_tells_its_port_logs_json_and_ends_on_sigterm_despite_a_half_sent_upload(bundle_folder: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", PROCESS, str(bundle_folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        parts = urlsplit(process.stdout.readline().strip())
-        address = (str(parts.hostname), int(parts.port or 0))
-        while ask(address, "GET", "/readyz", x_request_id="first")[0] != 200:
-            time.sleep(0.02)
-        with socket.create_connection(address) as half:
-            half.sendall(f"{HEAD}Content-Length: 1000\r\n\r\n".encode())
-            assert ask(address, "GET", "/livez")[0] == 200
-            started = time.monotonic()
-            process.send_signal(signal.SIGTERM)
-            _, log = process.communicate(timeout=20)
-        assert time.monotonic() - started < 8
+@pytest.fixture
+def process(bundle_folder: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", PROCESS, str(bundle_folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        yield process
+        process.kill()
+
+
+def test_a_process_tells_its_port_logs_json_and_ends_on_sigterm_despite_a_half_sent_upload(
+    process: subprocess.Popen[str],
+) -> None:
+    assert process.stdout is not None
+    parts = urlsplit(process.stdout.readline().strip())
+    address = (str(parts.hostname), int(parts.port or 0))
+    while ask(address, "GET", "/readyz", x_request_id="first")[0] != 200:
+        time.sleep(0.02)
+    with socket.create_connection(address) as half:
+        half.sendall(f"{HEAD}Content-Length: 1000\r\n\r\n".encode())
+        assert ask(address, "GET", "/livez")[0] == 200
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=20)
+    assert time.monotonic() - started < 8
     lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-    assert {"request_id": "first", "route": "/readyz", "status": 200}.items() <= next(
-        line for line in lines if line["status"] == 200
-    ).items()
+    ready = next(line for line in lines if line["status"] == 200)
+    assert (ready["request_id"], ready["route"]) == ("first", "/readyz")

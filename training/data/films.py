@@ -68,18 +68,18 @@ def prepare_cohort(
     done = _read_journal(folder / JOURNAL)
     # A slot belongs to a row for ever: new rows are appended, so that a cohort may grow without moving a film.
     slots = {row: entry["slot"] for row, entry in done.items()}
-    for row in ids:
-        slots.setdefault(row, len(slots))
-    _extend(folder / FILMS, len(slots) * spec.size * spec.size)
+    free = max(slots.values(), default=-1) + 1
+    slots |= {row: free + i for i, row in enumerate(row for row in ids if row not in slots)}
+    _extend(folder / FILMS, (max(slots.values()) + 1) * spec.size * spec.size)
     todo = [(row.id, slots[row.id], str(row.image)) for row in cohort.rows if not _unchanged(done.get(row.id), row.image)]
     finished = len(ids) - len(todo)
     if todo:
         array = np.memmap(folder / FILMS, dtype=np.uint8, mode="r+").reshape(-1, spec.size, spec.size)
+        _finish_line(folder / JOURNAL)
         with (folder / JOURNAL).open("a") as journal:
             for entry, pixels in _prepared(todo, spec, segmenter, workers):
-                if pixels is not None:
-                    array[entry["slot"]] = pixels
-                    array.flush()
+                array[entry["slot"]] = 0 if pixels is None else pixels  # a file that is bad now may have been good before
+                array.flush()
                 journal.write(json.dumps(entry) + "\n")
                 journal.flush()
                 done[entry["row"]] = entry
@@ -99,6 +99,13 @@ def _read_journal(path: Path) -> dict[str, dict[str, Any]]:
             continue
         entries[entry["row"]] = entry
     return entries
+
+
+def _finish_line(path: Path) -> None:
+    """End a line cut by a kill, so that the next entry is not glued to it and lost with it."""
+    if path.exists() and not path.read_bytes().endswith(b"\n"):
+        with path.open("a") as journal:
+            journal.write("\n")
 
 
 def _unchanged(entry: dict[str, Any] | None, image: Path) -> bool:

@@ -171,7 +171,7 @@ def _fit(
     loss_of = DiceCELoss(sigmoid=True)
     optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     steps = settings.epochs * math.ceil(len(train.films) / settings.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _share_of_rate(step, steps))
     state: dict[str, Tensor] = {}
     history: list[Epoch] = []
     best = -1
@@ -194,6 +194,11 @@ def _fit(
             best, state = number, {name: value.detach().clone() for name, value in network.state_dict().items()}
         progress(history[-1])
     return state, best, tuple(history)
+
+
+def _share_of_rate(step: int, steps: int) -> float:
+    """Linear warm-up over a tenth of the steps under one cosine to zero."""
+    return min(1.0, 10 * (step + 1) / steps) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 @torch.inference_mode()

@@ -27,5 +27,5 @@ def recipe() -> Recipe:
             Scheme(kind="cv", folds=2),
             Scheme(kind="loco", primary="aiforcovid", centres=("A", "F")),
         ),
-        training=Training(batch_size=32, max_epochs=20, patience=6, warmup_epochs=4),
+        training=Training(batch_size=16, max_epochs=30, patience=10, warmup_epochs=5, dropout=0.3),
     )

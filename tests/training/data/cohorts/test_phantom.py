@@ -194,9 +194,9 @@ def simulated(n: int, loading: float, link: float) -> tuple[np.ndarray, np.ndarr
 
 @pytest.mark.parametrize(("loading", "link"), [(0.8, 2.0), (0.6, 4.0)])
 def test_the_bayes_bound_is_what_a_brute_force_simulation_reaches(loading: float, link: float) -> None:
-    scores, centre, severe = simulated(60_000, loading, link)
+    scores, centre, severe = simulated(40_000, loading, link)
     p = bayes_probability(scores, centre, loading, link)
-    assert ((p >= 0.5) == severe).mean() == pytest.approx(bayes_accuracy(loading, link), abs=0.006)
+    assert ((p >= 0.5) == severe).mean() == pytest.approx(bayes_accuracy(loading, link), abs=0.008)
     for low in np.arange(0, 1, 0.2):
         inside = (p >= low) & (p < low + 0.2)
         assert severe[inside].mean() == pytest.approx(p[inside].mean(), abs=0.025)
@@ -207,7 +207,7 @@ def test_the_bayes_bound_is_what_a_brute_force_simulation_reaches(loading: float
 
 
 def test_no_rule_on_the_global_score_beats_the_bayes_bound() -> None:
-    scores, _, severe = simulated(60_000, 0.8, 2.0)
+    scores, _, severe = simulated(40_000, 0.8, 2.0)
     best = max(((scores.sum(axis=1) >= cut) == severe).mean() for cut in range(19))
     assert 0.6 < best < bayes_accuracy(0.8, 2.0)
 
@@ -259,8 +259,9 @@ def test_clear_lungs_are_the_dark_part_of_the_chest_and_lie_inside_the_film(seed
     exposure = expose(film)
     mask = exposure.view.mask(exposure.anatomy)
     assert not (mask[0].any() or mask[-1].any())
-    ys, xs = np.nonzero(mask)
-    between = exposure.picture[ys.min() : ys.max(), int(np.median(xs))]
+    height = np.linspace(-0.5, 0.3, 20)
+    spine = exposure.view.to_pixels(np.column_stack([np.full(20, exposure.anatomy.midline), height])).astype(int)
+    between = exposure.picture[spine[:, 1], spine[:, 0]]
     assert np.median(exposure.picture[mask]) < np.median(between)
     assert exposure.picture.min() >= 0 and exposure.picture.max() <= 1
 

@@ -26,21 +26,23 @@ class View:
 
     @classmethod
     def draw(cls, plan: FilmPlan, anatomy: Anatomy, rng: np.random.Generator) -> "View":
-        """The lungs fill most of the film; bedside films are tilted more and centred worse."""
+        """The lungs fill most of the film and are never cut; bedside films are tilted more and centred worse."""
         sloppy = 1.6 if plan.supine else 1.0
         lungs = np.vstack([anatomy.lung(-1), anatomy.lung(1)])
         low, high = lungs.min(axis=0), lungs.max(axis=0)
-        margin = rng.uniform((1.06, 1.10), (1.28, 1.34))
-        scale = max((high[0] - low[0]) * margin[0] / plan.columns, (high[1] - low[1]) * margin[1] / plan.rows)
         tilt = float(np.clip(rng.normal(0, 0.018 * sloppy), -0.07, 0.07))
-        half = (
-            np.array([[1, abs(tilt)], [abs(tilt), 1]]) @ np.array([plan.columns, plan.rows]) / 2
-        )  # the box around the film, pixels
-        drawn = HALF - 0.02  # nothing was drawn beyond the canvas, so the film stays within it
-        scale = min(scale, drawn / half.max())
+        turned = np.array(
+            [[1, abs(tilt)], [abs(tilt), 1]]
+        )  # half sides of a box → of the upright box around it when it is tilted
+        film, chest = np.array([plan.columns, plan.rows]) / 2, turned @ (high - low) / 2
+        wanted = float((chest * rng.uniform((1.06, 1.10), (1.28, 1.34)) / film).max())
+        drawn = HALF - 0.02  # nothing was drawn beyond the canvas: a film stays within it unless that would cut the lungs
+        scale = max(min(wanted, drawn / float((turned @ film).max())), float((1.03 * chest / film).max()))
         middle = (low + high) / 2 + rng.normal(0, 0.022 * sloppy, 2) + np.array([0, 0.015])
-        middle = np.clip(middle, scale * half - drawn, drawn - scale * half)
-        return cls(plan.rows, plan.columns, (float(middle[0]), float(middle[1])), float(scale), tilt)
+        room = np.maximum(drawn - scale * (turned @ film), 0)
+        play = scale * film - chest
+        middle = np.clip(np.clip(middle, -room, room), (low + high) / 2 - play, (low + high) / 2 + play)
+        return cls(plan.rows, plan.columns, (float(middle[0]), float(middle[1])), scale, tilt)
 
     def matrix(self) -> NDArray[np.float64]:
         """Pixel offset → body offset, (2, 2)."""
@@ -132,7 +134,8 @@ def _collimated(seen: Layer, style: Style, rng: np.random.Generator) -> Layer:
     corners = [(left * columns + slant, top * rows), ((1 - right) * columns, top * rows + slant),
                ((1 - right) * columns - slant, (1 - bottom) * rows), (left * columns, (1 - bottom) * rows - slant)]  # fmt: skip
     ImageDraw.Draw(sheet).polygon(corners, fill=255)
-    return seen * ndimage.uniform_filter(np.asarray(sheet, dtype=np.float32), 3) / np.float32(255)
+    open_beam = ndimage.uniform_filter(np.asarray(sheet, dtype=np.float32), 3) / np.float32(255)
+    return np.asarray(seen * open_beam)
 
 
 def _marks(plan: FilmPlan, style: Style, rng: np.random.Generator) -> Layer:

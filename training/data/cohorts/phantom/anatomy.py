@@ -115,4 +115,4 @@ class Anatomy:
         outline = spline(points, 6)
         outline = outline * np.array([size, 0.55 + 0.45 * self.heart]) + np.array([self.midline * 1.3, 0.0])
         outline[:, 1] += base - outline[:, 1].max() + 0.05 + self.heart_tilt * (outline[:, 0] - 0.05) * 0.5
-        return outline
+        return np.asarray(outline)

@@ -57,7 +57,8 @@ class Canvas:
     @cached_property
     def x(self) -> Layer:
         """Body x of every column, shape (1, side)."""
-        return ((np.arange(self.side, dtype=np.float32) + 0.5) / self.side * 2 * HALF - HALF)[None, :]
+        centres = (np.arange(self.side) + 0.5) / self.side * 2 * HALF - HALF
+        return centres.astype(np.float32)[None, :]
 
     @cached_property
     def y(self) -> Layer:

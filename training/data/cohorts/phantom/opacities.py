@@ -53,7 +53,7 @@ def replaced_air(
     shape = coarse.cloud(7, rng) * 0.6 + coarse.cloud(15, rng) * 0.55 + coarse.cloud(32, rng) * 0.3
     net = _net(canvas, rng)
     ragged = np.float32(0.045) * coarse.cloud(9, rng)
-    strength = rng.uniform(0.82, 1.18, 6).astype(np.float32)
+    strength = rng.uniform(0.7, 1.3, 6).astype(np.float32)
     far = np.abs(coarse.x - np.float32(anatomy.midline)) / np.float32(0.62 * anatomy.width)
     outward = 1.3 * (far - 0.6) + 0.5 * (0.6 - canvas.halved(core)) + 0.35 * coarse.y
     haze = expit(1.6 * (shape + outward))

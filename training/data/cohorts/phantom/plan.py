@@ -82,30 +82,37 @@ def shares(total: int, weights: list[int]) -> list[int]:
 
 
 def _film(
-    spec: PhantomSpec, cohort: str, index: int, stem: str, extensions: dict[str, float], style: str, **known: object
+    spec: PhantomSpec,
+    cohort: str,
+    index: int,
+    stem: str,
+    extensions: dict[str, float],
+    style: str,
+    patient: str,
+    patient_index: int | None = None,
 ) -> FilmPlan:
-    """Draws what is not known yet. `stem` is the path without the extension; `extensions` maps extension → probability."""
+    """Draws one film. `stem` is the path without the extension; `extensions` maps extension → probability.
+
+    `patient_index` is shared by the films of one patient; without it the film is the only one of its patient.
+    """
     seed = (spec.seed, _COHORTS[cohort], index)
     rng = np.random.default_rng((*seed, 0))
-    patient_index = known.pop("patient_index", index)
-    assert isinstance(patient_index, int)
-    patient_seed = (spec.seed, _COHORTS[cohort], patient_index, 1)
+    patient_seed = (spec.seed, _COHORTS[cohort], index if patient_index is None else patient_index, 1)
     patient_rng = np.random.default_rng(patient_seed)
-    common, own = patient_rng.standard_normal(), rng.standard_normal()
-    s = np.sqrt(spec.follow_up) * common + np.sqrt(1 - spec.follow_up) * own
+    s = np.sqrt(spec.follow_up) * patient_rng.standard_normal() + np.sqrt(1 - spec.follow_up) * rng.standard_normal()
     scores = draw_zones(s, spec.loading, rng)
-    habit = STYLES[style]
     severe = None
     if cohort in ("prognosis", "held-out"):
         severe = bool(rng.random() < expit(spec.link * s + intercepts(spec.link)[style]))
-    # attached things and position follow the visible score, so they tell nothing about the outcome that the scores do not
-    load = (sum(scores) - 8.3) / 4.2
     extension = str(rng.choice(list(extensions), p=list(extensions.values())))
     rows, columns = _size(spec, rng)
+    folder, name = PurePosixPath(stem).parent, PurePosixPath(stem).name
     return FilmPlan(
         path=stem + extension,
+        mask=f"{folder.parent}/masks/{name}.png" if cohort == "lung-masks" else None,
         seed=(*seed, 2),
         patient_seed=patient_seed,
+        patient=patient,
         female=bool(patient_rng.random() < 0.4),
         age=int(np.clip(patient_rng.normal(65, 15), 19, 95)),
         style=style,
@@ -113,17 +120,21 @@ def _film(
         severe=severe,
         rows=rows,
         columns=columns,
-        bits=8 if cohort == "lung-masks" else int(rng.choice(habit.bits)),
-        monochrome1=extension == ".dcm" and bool(rng.random() < habit.monochrome1),
+        bits=8 if cohort == "lung-masks" else int(rng.choice(STYLES[style].bits)),
+        monochrome1=extension == ".dcm" and bool(rng.random() < STYLES[style].monochrome1),
         syntax=str(rng.choice(("plain", "rle", "jpeg2000"), p=(0.93, 0.03, 0.04))),
-        supine=bool(rng.random() < expit(0.5 * load + np.log(habit.supine / (1 - habit.supine)))),
-        tube=bool(rng.random() < expit(0.7 * load - 2.9)),
-        line=bool(rng.random() < expit(0.6 * load - 2.4)),
-        leads=bool(rng.random() < expit(0.4 * load - 1.6)),
         canvas=spec.canvas,
-        mask=f"{PurePosixPath(stem).parent.parent}/masks/{PurePosixPath(stem).name}.png" if cohort == "lung-masks" else None,
-        patient=str(known["patient"]),
+        **_attached(scores, style, rng),
     )
+
+
+def _attached(scores: tuple[int, ...], style: str, rng: np.random.Generator) -> dict[str, bool]:
+    """Position and devices. They follow the visible scores, so they tell nothing about the outcome that the scores do not."""
+    load = (sum(scores) - 8.3) / 4.2
+    habit = STYLES[style].supine
+    odds = {"supine": 0.5 * load + np.log(habit / (1 - habit)), "tube": 0.7 * load - 2.9, "line": 0.6 * load - 2.4}
+    odds["leads"] = 0.4 * load - 1.6
+    return {name: bool(rng.random() < expit(value)) for name, value in odds.items()}
 
 
 def _size(spec: PhantomSpec, rng: np.random.Generator) -> tuple[int, int]:

@@ -42,7 +42,7 @@ def attenuation(scene: Scene, canvas: Canvas, rng: np.random.Generator) -> Layer
     picture += canvas.blurred(bones + 0.16 * markings, 0.005) + 0.23 * hila(canvas, anatomy) * (1 - 0.5 * heart)
     picture += 0.15 * heart + _midline(canvas, anatomy)
     picture += _attached(scene, canvas, rng)
-    return np.maximum(picture, 0).astype(np.float32)
+    return np.asarray(np.maximum(picture, 0), dtype=np.float32)
 
 
 def _heart(canvas: Canvas, anatomy: Anatomy) -> Layer:

@@ -75,8 +75,9 @@ def bayes_probability(scores: NDArray[np.integer], centres: Sequence[str], loadi
     if unknown:
         raise ValueError(f"no prevalence is known for centre {', '.join(unknown)}; known: {', '.join(OUTCOMES)}")
     log_likelihood = np.log(zone_probabilities(_GRID, loading) + 1e-300)
-    picked = log_likelihood[:, np.arange(6), np.asarray(scores)]  # grid, film, zone
-    weight = np.exp(picked.sum(axis=2)) * _PRIOR[:, None]
+    table = np.asarray(scores)
+    evidence = np.sum([log_likelihood[:, zone, table[:, zone]] for zone in range(6)], axis=0)  # grid, film
+    weight = np.exp(evidence) * _PRIOR[:, None]
     known = intercepts(link)
     risk = expit(link * _GRID[:, None] + np.array([known[c] for c in centres])[None, :])
     return np.asarray((weight * risk).sum(axis=0) / weight.sum(axis=0))

@@ -30,7 +30,7 @@ def write_film(path: Path, plan: FilmPlan, exposure: Exposure) -> None:
         _write_dicom(path, plan, exposure.picture)
         return
     stored = stored_values(plan, exposure.picture)
-    Image.fromarray(stored).save(path, **({"compress_level": 1} if plan.extension == ".png" else {}))
+    Image.fromarray(stored).save(path, compress_level=1)  # TIFF has no such setting and ignores it
 
 
 def write_mask(path: Path, mask: NDArray[np.bool_]) -> None:
@@ -46,7 +46,7 @@ def stored_values(plan: FilmPlan, picture: NDArray[np.float32]) -> NDArray[Any]:
     values = np.rint(base + picture * (top - base))
     if plan.monochrome1:
         values = 2**plan.bits - 1 - values
-    return values.astype(np.uint8 if plan.bits == 8 else np.uint16)
+    return np.asarray(values, dtype=np.uint8 if plan.bits == 8 else np.uint16)
 
 
 def _write_dicom(path: Path, plan: FilmPlan, picture: NDArray[np.float32]) -> None:

@@ -1,0 +1,138 @@
+"""Every figure against an implementation that is not ours, or against a case worked out by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from imblearn.metrics import geometric_mean_score
+from numpy.typing import NDArray
+from sklearn import metrics as oracle
+
+from cxr.tasks import PROGNOSIS, SEVERITY, Task
+from training.evaluation.metrics import (
+    HEADLINE,
+    Predictions,
+    confusion,
+    evaluate,
+    expected_calibration_error,
+    gmean,
+    mean_and_sd,
+    pooled,
+)
+
+TASKS = st.sampled_from([PROGNOSIS, SEVERITY])
+
+
+def random_predictions(task: Task, seed: int, n: int = 60, signal: float = 1.0) -> Predictions:
+    """Every class occurs; the probabilities know something of the truth."""
+    rng = np.random.default_rng(seed)
+    classes = len(task.classes)
+    truth = rng.permutation(np.arange(n) % classes)
+    logits = rng.normal(size=(n, classes)) + signal * np.eye(classes)[truth]
+    odds = np.exp(logits)
+    return Predictions(tuple(f"f{i}" for i in range(n)), truth, odds / odds.sum(axis=1, keepdims=True))
+
+
+def certain(truth: list[int], predicted: list[int], classes: int = 2, confidence: float = 0.9) -> Predictions:
+    probabilities = np.full((len(truth), classes), (1 - confidence) / (classes - 1))
+    probabilities[np.arange(len(truth)), predicted] = confidence
+    return Predictions(tuple(map(str, range(len(truth)))), np.array(truth), probabilities)
+
+
+@given(seed=st.integers(0, 2**32 - 1), task=TASKS, signal=st.floats(-1, 4))
+@settings(max_examples=60, deadline=None)
+def test_figures_are_those_of_scikit_learn_and_imbalanced_learn(seed: int, task: Task, signal: float) -> None:
+    given_ = random_predictions(task, seed, signal=signal)
+    truth, predicted = given_.truth, given_.probabilities.argmax(axis=1)
+    figures = evaluate(task, given_)
+    average = "binary" if task is PROGNOSIS else "macro"
+    scores = given_.probabilities[:, 1] if task is PROGNOSIS else given_.probabilities
+    expected = {
+        "acc": oracle.accuracy_score(truth, predicted),
+        "f1": oracle.f1_score(truth, predicted, average=average, zero_division=0),
+        "f1_macro": oracle.f1_score(truth, predicted, average="macro", zero_division=0),
+        "gmean": geometric_mean_score(truth, predicted, average="multiclass"),
+        "balanced_acc": oracle.balanced_accuracy_score(truth, predicted),
+        "auc": oracle.roc_auc_score(truth, scores, multi_class="ovr"),
+        "brier": oracle.brier_score_loss(truth, given_.probabilities, labels=range(len(task.classes)), scale_by_half=False),
+        "n": 60,
+    }
+    assert {name: figures[name] for name in expected} == pytest.approx(expected)
+    assert set(HEADLINE) <= set(figures)
+    recalls = oracle.recall_score(truth, predicted, average=None, zero_division=0)
+    assert [figures[f"recall_{name.lower()}"] for name in task.classes] == pytest.approx(recalls.tolist())
+    assert all(0 <= value <= 1 for name, value in figures.items() if name not in ("n", "brier"))
+    np.testing.assert_array_equal(confusion(task, given_), oracle.confusion_matrix(truth, predicted))
+
+
+def test_f1_of_prognosis_is_of_severe_with_severe_as_index_one() -> None:
+    # 3 severe, 2 found; 5 mild, 1 called severe: precision 2/3, recall 2/3
+    figures = evaluate(PROGNOSIS, certain([1, 1, 1, 0, 0, 0, 0, 0], [1, 1, 0, 1, 0, 0, 0, 0]))
+    assert figures["f1"] == pytest.approx(2 / 3)
+    assert figures["f1_macro"] == pytest.approx((2 / 3 + 4 / 5) / 2)
+    assert figures["gmean"] == pytest.approx(np.sqrt(2 / 3 * 4 / 5))
+    assert (figures["recall_severe"], figures["recall_mild"]) == pytest.approx((2 / 3, 4 / 5))
+
+
+def test_a_network_that_always_answers_one_class_has_no_gmean() -> None:
+    assert evaluate(PROGNOSIS, certain([0, 0, 0, 1], [0, 0, 0, 0]))["gmean"] == 0
+    assert evaluate(PROGNOSIS, certain([0, 0, 0, 1], [0, 0, 0, 0]))["acc"] == 0.75
+
+
+@pytest.mark.parametrize(("task", "truth"), [(PROGNOSIS, [1, 1, 1]), (PROGNOSIS, [0, 0, 0]), (SEVERITY, [0, 1, 2])])
+def test_auc_is_left_out_where_a_class_does_not_occur(task: Task, truth: list[int]) -> None:
+    figures = evaluate(task, certain(truth, truth, len(task.classes)))
+    assert "auc" not in figures
+    missing = {f"recall_{name.lower()}" for i, name in enumerate(task.classes) if i not in truth}
+    assert missing and not missing & set(figures)
+    assert figures["gmean"] == figures["acc"] == 1, "a class without films must not count as missed"
+
+
+@given(seed=st.integers(0, 2**32 - 1), classes=st.integers(2, 5))
+@settings(max_examples=60, deadline=None)
+def test_gmean_is_that_of_imbalanced_learn_over_the_classes_that_occur(seed: int, classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth, predicted = rng.integers(0, classes, 20), rng.integers(0, classes, 20)
+    expected = geometric_mean_score(truth, predicted, labels=np.unique(truth), average="multiclass")
+    assert gmean(truth, predicted) == pytest.approx(expected, abs=1e-12)
+
+
+def test_perfect_predictions_have_no_calibration_error_and_overconfident_ones_have_the_gap() -> None:
+    sure = certain([0, 1, 0, 1], [0, 1, 0, 1], confidence=1.0)
+    assert expected_calibration_error(sure.truth, sure.probabilities) == 0
+    half_right = certain([0, 1, 0, 1], [0, 1, 1, 0], confidence=0.99)
+    assert expected_calibration_error(half_right.truth, half_right.probabilities) == pytest.approx(0.49)
+    honest = certain([0] * 10, [0] * 7 + [1] * 3, confidence=0.7)
+    assert expected_calibration_error(honest.truth, honest.probabilities) == pytest.approx(0, abs=1e-9)
+
+
+def test_calibration_errors_of_different_bins_do_not_cancel() -> None:
+    timid, bold = certain([0] * 5, [0] * 5, confidence=0.6), certain([1] * 5, [0] * 5, confidence=0.9)
+    both = pooled([timid, bold])
+    assert expected_calibration_error(both.truth, both.probabilities) == pytest.approx((0.4 + 0.9) / 2)
+
+
+@given(seed=st.integers(0, 2**32 - 1), bins=st.integers(1, 20))
+@settings(max_examples=40, deadline=None)
+def test_calibration_error_is_the_definition_written_out(seed: int, bins: int) -> None:
+    given_ = random_predictions(SEVERITY, seed)
+    confidence, right = given_.probabilities.max(axis=1), given_.probabilities.argmax(axis=1) == given_.truth
+    expected = 0.0
+    for b in range(bins):
+        inside: NDArray[np.bool_] = (confidence >= b / bins) & (confidence < (b + 1) / bins)
+        if inside.any():
+            expected += inside.mean() * abs(confidence[inside].mean() - right[inside].mean())
+    assert expected_calibration_error(given_.truth, given_.probabilities, bins) == pytest.approx(expected)
+
+
+def test_pooling_keeps_every_film_with_its_own_answer() -> None:
+    parts = [random_predictions(SEVERITY, seed, n) for seed, n in ((0, 8), (1, 12))]
+    together = pooled(parts)
+    assert len(together) == 20 and together.films == parts[0].films + parts[1].films
+    np.testing.assert_array_equal(together.truth[8:], parts[1].truth)
+    np.testing.assert_array_equal(together.probabilities[8:], parts[1].probabilities)
+
+
+def test_sd_over_folds_is_the_samples() -> None:
+    assert mean_and_sd([1.0, 2.0, 3.0, 4.0]) == pytest.approx((2.5, np.sqrt(5 / 3)))
+    assert mean_and_sd([0.7]) == (0.7, 0.0)

@@ -1,0 +1,97 @@
+"""The comparison as people read it, and the card that travels with a version."""
+
+import pytest
+from jinja2 import UndefinedError
+
+from cxr.tasks import PROGNOSIS, SEVERITY
+from training.evaluation.comparison import Line
+from training.evaluation.model_card import NOTICE, model_card
+from training.evaluation.table import HEADER, markdown, percent, rows
+
+LINE = Line(
+    experiment="mdmt",
+    title="MDMT",
+    backbone="resnet18",
+    weights="imagenet",
+    scheme="cv",
+    task="prognosis",
+    folds={"acc": [0.7, 0.8], "f1": [0.75], "gmean": [0.5, 0.5, 0.5], "auc": []},
+    pooled={"acc": 0.75},
+    films=120,
+)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([0.7, 0.8], "75.0 ± 7.1"),
+        ([0.683], "68.3 ± 0.0"),
+        ([], "–"),
+        ([1.0, 1.0], "100.0 ± 0.0"),
+        ([0.12345, 0.12355], "12.4 ± 0.0"),
+    ],
+)
+def test_figures_are_percent_with_one_decimal_and_the_samples_sd(values: list[float], text: str) -> None:
+    assert percent(values) == text
+
+
+def test_a_line_has_one_cell_for_each_heading_in_its_order() -> None:
+    assert [dict(zip(HEADER, row, strict=True)) for row in rows([LINE])] == [
+        {
+            "experiment": "MDMT",
+            "backbone": "resnet18",
+            "start": "imagenet",
+            "scheme": "cv",
+            "task": "prognosis",
+            "films": "120",
+            "ACC": "75.0 ± 7.1",
+            "F1": "75.0 ± 0.0",
+            "G-mean": "50.0 ± 0.0",
+            "AUC": "–",
+        }
+    ]
+
+
+def test_the_table_is_markdown_with_equal_columns_also_without_lines() -> None:
+    for lines in ([], [LINE], [LINE, LINE]):
+        text = markdown(lines)
+        assert len(text.splitlines()) == 2 + len(lines) and text.endswith("\n")
+        assert {line.count("|") for line in text.splitlines()} == {len(HEADER) + 1}
+
+
+def card(**change: object) -> str:
+    told = {
+        "name": "mdmt 7",
+        "tasks": (PROGNOSIS, SEVERITY),
+        "recipe": "demo",
+        "recipe_digest": "0123456789abcdef",
+        "commit": "fedcba9876543210",
+        "backbone": "resnet18",
+        "films": {"afc": 820, "brixia": 4703},
+        "temperatures": {"prognosis": 1.234, "severity": 0.9},
+        "lines": [("cv", "prognosis", "120", "75.0 ± 7.1", "–", "–", "–")],
+    }
+    return model_card(**(told | change))
+
+
+def test_the_card_says_first_that_it_is_no_medical_device() -> None:
+    heading, _, notice = card().splitlines()[:3]
+    assert heading == "# mdmt 7" and NOTICE in notice and "Not for diagnosis" in notice
+
+
+def test_the_card_names_tasks_classes_data_calibration_and_origin() -> None:
+    text = card()
+    for part in (
+        f"- {PROGNOSIS.title}: MILD, SEVERE\n",
+        f"- {SEVERITY.title}: 0, 1, 2, 3\n",
+        "afc 820, brixia 4703.",
+        "prognosis T = 1.23, severity T = 0.90.",
+        "recipe `demo` (digest 0123456789ab); code fedcba987654.",
+        "| cv | prognosis | 120 | 75.0 ± 7.1 | – | – | – |\n",
+    ):
+        assert part in text
+
+
+def test_a_card_with_something_left_out_is_not_written() -> None:
+    with pytest.raises(UndefinedError):
+        card(tasks=(object(),))

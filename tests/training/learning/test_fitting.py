@@ -1,0 +1,207 @@
+"""The loop: repeatable to the bit, stops when it should, keeps the best weights, and really learns."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cxr.tasks import PROGNOSIS, SEVERITY
+from training.data.samples import Samples, assemble
+from training.learning import fitting
+from training.learning.backbones.backbone import Backbone
+from training.learning.fitting import evaluate_loss, fit, predict
+from training.learning.network import Network, create
+from training.settings import Augmentation, Training
+
+BOTH = ("prognosis", "severity")
+PLAIN = Augmentation(probability=0, flip=False)
+
+
+def noise(n: int, seed: int = 0, size: int = 32) -> NDArray[np.uint8]:
+    """Films (n, size, size) of white noise."""
+    return np.random.default_rng(seed).integers(0, 256, (n, size, size), dtype=np.uint8)
+
+
+def tiny_backbone() -> Backbone:
+    """Convolution, BatchNorm, eight features: all that the loop has to deal with, in a millisecond."""
+    layers = (nn.Conv2d(3, 8, 4, 4, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return Backbone(nn.Sequential(*layers), 8, "random")
+
+
+def tiny_network(seed: int = 0) -> Network:
+    torch.manual_seed(seed)
+    return Network(tiny_backbone(), (PROGNOSIS, SEVERITY), hidden=8)
+
+
+def tiny_samples(n: int = 12, seed: int = 0, tasks: Sequence[str] = BOTH) -> Samples:
+    """Odd films know the prognosis, even films the severity."""
+    rng = np.random.default_rng(seed)
+    labels = [{"prognosis": int(rng.integers(2))} if i % 2 else {"severity": int(rng.integers(4))} for i in range(n)]
+    return assemble(list(noise(n, seed)), [f"{seed}/{i}" for i in range(n)], labels, tasks)
+
+
+def training(**changes: object) -> Training:
+    return Training(**{"batch_size": 4, "max_epochs": 3, "patience": 9, "warmup_epochs": 0, **changes})
+
+
+def weights(network: Network) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+# --- repeatability -----------------------------------------------------------------------------------------------------
+
+
+def trained(seed: int, train: Samples, **changes: object) -> dict[str, Tensor]:
+    network = tiny_network()
+    fit(network, train, tiny_samples(6, seed=1), training(**changes), seed)
+    return weights(network)
+
+
+def test_the_same_seed_gives_the_same_weights_to_the_bit_whatever_else_drew_random_numbers() -> None:
+    first = trained(5, tiny_samples())
+    torch.rand(100)
+    np.random.seed(1)
+    assert same(first, trained(5, tiny_samples()))
+    assert not same(first, trained(6, tiny_samples()))
+
+
+def reordered(samples: Samples) -> Samples:
+    turn = np.arange(len(samples))[::-1].copy()
+    return Samples(samples.films[turn], samples.labels[turn], samples.known[turn], samples.keys[turn], samples.tasks)
+
+
+def test_a_films_augmentation_does_not_depend_on_its_row_or_its_batch() -> None:
+    one_batch = training(max_epochs=1, batch_size=64, dropout=0)
+    losses = []
+    for train in (tiny_samples(), reordered(tiny_samples())):
+        torch.manual_seed(0)
+        network = Network(tiny_backbone(), (PROGNOSIS, SEVERITY), hidden=8, dropout=0)
+        losses.append(fit(network, train, tiny_samples(6, seed=1), one_batch, seed=0).history[0]["train_loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_rows_in_another_order_make_other_batches_which_is_why_a_unit_sorts_its_films() -> None:
+    assert not same(trained(5, tiny_samples()), trained(5, reordered(tiny_samples())))
+
+
+# --- when it stops and what it keeps -----------------------------------------------------------------------------------
+
+
+def scripted(
+    monkeypatch: pytest.MonkeyPatch, losses: Sequence[float], **changes: object
+) -> tuple[fitting.Fit, list[dict[str, Tensor]]]:
+    """Train with these validation losses; returns the fit and the weights as they were after each epoch."""
+    told, after = iter(losses), []
+    monkeypatch.setattr(fitting, "evaluate_loss", lambda *_: {"val_loss": next(told)})
+    network = tiny_network()
+    settings = training(**{"max_epochs": len(losses), **changes})
+    result = fit(network, tiny_samples(), tiny_samples(), settings, 0, lambda *_: after.append(weights(network)))
+    return result, after
+
+
+def test_warmup_epochs_are_never_best_and_never_count_as_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, after = scripted(monkeypatch, [0.1, 0.2, 0.3, 0.9, 0.8, 0.85, 0.84, 0.1], warmup_epochs=3, patience=2)
+    assert (result.best_epoch, len(result.history)) == (5, 7)
+    assert same(weights(result.network), after[4])
+    assert not same(weights(result.network), after[6])
+
+
+def test_training_stops_after_patience_epochs_without_a_lower_loss_and_an_equal_one_is_not_lower(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    result, _ = scripted(monkeypatch, [0.5, 0.5, 0.5, 0.5, 0.1], patience=3)
+    assert (result.best_epoch, len(result.history)) == (1, 4)
+
+
+def test_a_lower_loss_starts_the_waiting_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, after = scripted(monkeypatch, [0.5, 0.6, 0.4, 0.6, 0.3, 0.9], patience=2)
+    assert (result.best_epoch, len(result.history)) == (5, 6)
+    assert same(weights(result.network), after[4])
+
+
+def test_a_run_that_ends_within_its_warmup_keeps_its_last_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, after = scripted(monkeypatch, [0.1, 0.2], warmup_epochs=40)
+    assert result.best_epoch == 2
+    assert same(weights(result.network), after[1])
+
+
+@pytest.mark.parametrize(
+    ("warmup", "rates"), [("hold-off", [0.1, 0.1, 0.1, 0.1, 0.1]), ("linear", [0.025, 0.05, 0.075, 0.1, 0.1])]
+)
+def test_holding_off_leaves_the_learning_rate_and_linear_warmup_raises_it(
+    monkeypatch: pytest.MonkeyPatch, warmup: str, rates: list[float]
+) -> None:
+    result, _ = scripted(monkeypatch, [1.0] * 5, warmup=warmup, warmup_epochs=4, learning_rate=0.1)
+    assert [epoch["learning_rate"] for epoch in result.history] == pytest.approx(rates)
+
+
+def test_a_loss_that_is_not_finite_is_refused_and_says_what_to_lower() -> None:
+    with pytest.raises(FloatingPointError, match=r"epoch 1: lower learning_rate \(1e\+30\)"):
+        fit(tiny_network(), tiny_samples(), tiny_samples(), training(learning_rate=1e30), 0)
+
+
+# --- batches, figures, learning ----------------------------------------------------------------------------------------
+
+
+@given(st.integers(2, 200), st.integers(2, 40))
+@hypothesis_settings(max_examples=100, deadline=None)
+def test_batches_hold_every_film_once_and_never_one_film_alone(n: int, size: int) -> None:
+    order = np.random.default_rng(n).permutation(n)
+    batches = fitting._batches(order, size)
+    assert np.array_equal(np.concatenate(batches), order)
+    assert all(1 < len(batch) <= size + 1 for batch in batches)
+    assert all(len(batch) == size for batch in batches[:-1])
+
+
+def test_a_last_batch_of_one_film_trains() -> None:
+    assert fit(tiny_network(), tiny_samples(5), tiny_samples(6), training(max_epochs=1), 0).best_epoch == 1
+
+
+def test_validation_is_the_sum_over_tasks_of_the_mean_per_task_so_the_larger_set_does_not_decide() -> None:
+    network, val = tiny_network(), tiny_samples(9)  # 5 severity, 4 prognosis
+    figures = evaluate_loss(network, val, training())
+    logits = predict(network, val.films)
+    for j, task in enumerate(BOTH):
+        odds = np.exp(logits[task].astype(np.float64))
+        truth = val.labels[:, j]
+        losses = -np.log(odds[np.arange(9), truth] / odds.sum(axis=1))[val.known[:, j]]
+        assert figures[f"val_loss_{task}"] == pytest.approx(losses.mean(), rel=1e-5)
+        right = (logits[task].argmax(axis=1) == truth)[val.known[:, j]]
+        assert figures[f"val_accuracy_{task}"] == pytest.approx(right.mean())
+    assert figures["val_loss"] == pytest.approx(figures["val_loss_prognosis"] + figures["val_loss_severity"])
+    alone = evaluate_loss(network, val, training(monitor="prognosis"))
+    assert alone["val_loss"] == alone["val_loss_prognosis"]
+
+
+def test_predictions_do_not_depend_on_the_batch_size_and_leave_the_network_as_it_is() -> None:
+    network, films = tiny_network(), noise(7)
+    before = weights(network)
+    whole, pieces = predict(network, films), predict(network, films, batch_size=3)
+    assert whole["severity"].shape == (7, 4)
+    assert all(np.allclose(whole[name], pieces[name], atol=1e-6) for name in whole)
+    assert same(before, weights(network))
+
+
+def test_sixteen_films_are_learned_by_heart() -> None:
+    rng = np.random.default_rng(0)
+    labels = [{"prognosis": int(rng.integers(2)), "severity": int(rng.integers(4))} for _ in range(16)]
+    patches = noise(16, size=8).repeat(8, axis=1).repeat(8, axis=2)  # (16, 64, 64)
+    films = assemble(list(patches), [str(i) for i in range(16)], labels, BOTH)
+    network = create("shufflenet_v2_x0_5", "scratch", (PROGNOSIS, SEVERITY), hidden=64, dropout=0, seed=0)
+    settings = training(max_epochs=40, patience=40, batch_size=8, learning_rate=3e-3, weight_decay=0, augmentation=PLAIN)
+    result = fit(network, films, films, settings, seed=0)
+    first, best = result.history[0], result.history[result.best_epoch - 1]
+    assert best["val_accuracy_prognosis"] == best["val_accuracy_severity"] == 1.0
+    assert best["train_loss"] < first["train_loss"] / 4
+    assert math.isclose(evaluate_loss(network, films, settings)["val_loss"], best["val_loss"], rel_tol=1e-4)

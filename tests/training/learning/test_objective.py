@@ -1,0 +1,109 @@
+"""Equation 2: its numbers by hand, its masking, and its agreement with a naive double sum for any number of tasks."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from training.learning.objective import masked_cross_entropy
+
+# Odds that make the softmax exact: ln 3 against 0 is 3/4 and 1/4; ln 2 beside three zeros is 2/5 and 1/5 each.
+PROGNOSIS = torch.tensor([[0.0, math.log(3)], [math.log(3), 0.0], [7.0, -7.0]])
+SEVERITY = torch.tensor([[5.0, 1.0, 2.0, 3.0], [math.log(2), 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+LABELS = torch.tensor([[1, 0], [1, 0], [0, 3]])
+KNOWN = torch.tensor([[True, False], [True, True], [False, True]])
+TASKS = ("prognosis", "severity")
+
+
+def by_hand() -> tuple[float, float]:
+    """−ln 3/4 − ln 1/4 for the first two films, −ln 2/5 − ln 1/4 for the last two."""
+    return -math.log(3 / 4) - math.log(1 / 4), -math.log(2 / 5) - math.log(1 / 4)
+
+
+def test_the_loss_is_the_sum_over_films_and_tasks_that_are_known() -> None:
+    loss = masked_cross_entropy({"prognosis": PROGNOSIS, "severity": SEVERITY}, LABELS, KNOWN, TASKS)
+    prognosis, severity = by_hand()
+    assert loss.sums["prognosis"].item() == pytest.approx(prognosis)
+    assert loss.sums["severity"].item() == pytest.approx(severity)
+    assert loss.total.item() == pytest.approx(prognosis + severity) == pytest.approx(3.97656, abs=1e-5)
+    assert {name: int(count) for name, count in loss.counts.items()} == {"prognosis": 2, "severity": 2}
+
+
+def test_the_mean_divides_by_the_films_of_the_batch_and_not_by_the_labels() -> None:
+    loss = masked_cross_entropy({"prognosis": PROGNOSIS, "severity": SEVERITY}, LABELS, KNOWN, TASKS, "mean")
+    assert loss.total.item() == pytest.approx(sum(by_hand()) / 3)
+
+
+def test_another_reduction_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"'none'.*'sum'.*'mean'"):
+        masked_cross_entropy({"prognosis": PROGNOSIS, "severity": SEVERITY}, LABELS, KNOWN, TASKS, "none")
+
+
+def test_unknown_labels_may_hold_anything() -> None:
+    logits = {"prognosis": PROGNOSIS, "severity": SEVERITY}
+    garbage = torch.where(KNOWN, LABELS, torch.tensor([[-100, 10**12], [4, -1], [99, -(2**63)]]))
+    assert torch.equal(
+        masked_cross_entropy(logits, garbage, KNOWN, TASKS).total, masked_cross_entropy(logits, LABELS, KNOWN, TASKS).total
+    )
+
+
+def test_a_batch_without_a_film_of_a_task_adds_exactly_no_loss_and_no_gradient_for_it() -> None:
+    prognosis, severity = PROGNOSIS.clone().requires_grad_(), (SEVERITY * 1e3).requires_grad_()
+    known = torch.tensor([[True, False]] * 3)
+    loss = masked_cross_entropy({"prognosis": prognosis, "severity": severity}, LABELS, known, TASKS)
+    loss.total.backward()
+    assert loss.sums["severity"].item() == 0.0
+    assert int(loss.counts["severity"]) == 0
+    assert severity.grad is not None
+    assert torch.count_nonzero(severity.grad) == 0
+    assert prognosis.grad is not None
+    assert (prognosis.grad.abs().sum(dim=1) > 0).all()
+
+
+def test_a_film_gives_gradient_to_the_heads_it_has_labels_for_and_to_no_other() -> None:
+    logits = {"prognosis": PROGNOSIS.clone().requires_grad_(), "severity": SEVERITY.clone().requires_grad_()}
+    masked_cross_entropy(logits, LABELS, KNOWN, TASKS).total.backward()
+    for j, task in enumerate(TASKS):
+        assert ((logits[task].grad != 0).any(dim=1) == KNOWN[:, j]).all()
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """1-4 tasks of 2-5 classes, 1-6 films, any pattern of known labels."""
+    classes = draw(st.lists(st.integers(2, 5), min_size=1, max_size=4))
+    films = draw(st.integers(1, 6))
+    source = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    logits = {f"task{j}": 4 * torch.randn(films, c, generator=source) for j, c in enumerate(classes)}
+    labels = torch.stack([torch.randint(c, (films,), generator=source) for c in classes], dim=1)
+    row = st.lists(st.booleans(), min_size=len(classes), max_size=len(classes))
+    known = torch.tensor(draw(st.lists(row, min_size=films, max_size=films)))
+    return logits, labels, known
+
+
+@settings(max_examples=60, deadline=None)
+@given(batches())
+def test_any_number_of_tasks_agrees_with_a_double_loop(batch: tuple[dict[str, Tensor], Tensor, Tensor]) -> None:
+    logits, labels, known = batch
+    expected = 0.0
+    for i in range(len(labels)):
+        for j, rows in enumerate(logits.values()):
+            if known[i, j]:
+                odds = [math.exp(float(value)) for value in rows[i]]
+                expected -= math.log(odds[labels[i, j]] / sum(odds))
+    loss = masked_cross_entropy(logits, labels, known, tuple(logits))
+    assert loss.total.item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    assert sum(int(n) for n in loss.counts.values()) == int(known.sum())
+
+
+@settings(max_examples=20, deadline=None)
+@given(batches())
+def test_the_order_in_which_tasks_are_given_decides_the_columns_only(batch: tuple[dict[str, Tensor], Tensor, Tensor]) -> None:
+    logits, labels, known = batch
+    turned = tuple(reversed(tuple(logits)))
+    there = masked_cross_entropy(logits, labels, known, tuple(logits))
+    back = masked_cross_entropy(logits, labels.flip(1), known.flip(1), turned)
+    assert back.total.item() == pytest.approx(there.total.item(), rel=1e-5, abs=1e-6)
+    assert all(torch.equal(there.sums[task], back.sums[task]) for task in turned)
