@@ -69,14 +69,14 @@ def phantom(
     workers: WorkersOption = CORES,
 ) -> None:
     """Make a cohort of generated chest X-rays in the layouts of AIforCOVID and BRIXIA."""
-    from services.console import bar
+    from services.console import bar, phantom_report
     from training.data.cohorts.phantom import PhantomSpec, contact_sheet, generate
 
     sizes = {"prognosis_films": prognosis, "severity_films": severity, "link": link, "seed": seed}
     spec = PhantomSpec(link=link, seed=seed) if full else PhantomSpec.small(**sizes)
     with bar(out, "phantom films") as progress:
         report = generate(folder, spec, workers, progress)
-    out.print(report.text())
+    out.print(phantom_report(report))
     if sheet:
         contact_sheet(spec, sheet)
 

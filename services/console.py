@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from training.data.cohort import Cohort
+from training.data.cohorts.phantom import PhantomReport
 from training.data.films import FilmStore
 from training.evaluation.comparison import Line
 from training.evaluation.table import HEADER, rows
@@ -70,6 +71,18 @@ def comparison(lines: Sequence[Line]) -> Table:
     table.caption = "F1: of SEVERE for prognosis, macro for severity; AUC: one against rest for severity"
     for line, row in zip(lines, rows(lines), strict=True):
         table.add_row(*row, style="bold" if line.experiment == "mdmt" else "")
+    return table
+
+
+def phantom_report(report: PhantomReport) -> Table:
+    """What was made, and the accuracy of prognosis that nobody can exceed on it."""
+    table = Table("what", "counts", title="phantom")
+    for name in ("films", "patients", "prognosis", "severity"):
+        table.add_row(name, ", ".join(f"{key} {n}" for key, n in getattr(report, name).items()))
+    centres = (f"{c} {'/'.join(map(str, counts.values()))}" for c, counts in report.prognosis_by_centre.items())
+    table.add_row("MILD/SEVERE by centre", ", ".join(centres))
+    bound = f"{report.bayes_accuracy_population:.1%} in an endless cohort, {report.bayes_accuracy_expected:.1%} on these films"
+    table.add_row("best possible accuracy of prognosis", bound)
     return table
 
 

@@ -51,10 +51,11 @@ class Tracking:
         # The registry's own code asks a client without arguments for logged models, so the process-wide setting has to agree.
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
-        self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         try:
-            # MLflow creates the tables of a new database without a lock: several processes starting at once leave it unusable.
+            # MLflow creates the tables of a new database without a lock, as early as in the client's constructor: several processes
+            # starting at once leave it unusable.
             with FileLock(home / "mlflow.lock") if self._local else _no_lock():
+                self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
                 self.client.search_experiments(max_results=1)
                 self.client.search_registered_models(max_results=1)
         except MlflowException as error:

@@ -43,7 +43,7 @@ def evaluate(task: Task, predictions: Predictions) -> dict[str, float]:
 
     acc; f1 (binary with `task.positive` as in Table 1 of the paper, macro where a task has none); f1_macro; gmean; auc (of
     probabilities; one against rest, macro, for more than two classes; left out when a class does not occur); recall per class;
-    balanced_acc; ece (expected calibration error over 10 bins); brier (sum over classes).
+    balanced_acc; ece (expected calibration error over 10 bins). Not in [0, 1]: brier (sum over classes, 0 to 2) and n (films).
     """
     truth, probabilities = predictions.truth, predictions.probabilities
     predicted = probabilities.argmax(axis=1)

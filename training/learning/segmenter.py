@@ -53,13 +53,22 @@ class SegmenterSettings:
 
     @classmethod
     def real(cls, **changes: Any) -> Self:
-        """For some hundred hand-drawn pairs. FIGURES"""
+        """For some hundred hand-drawn pairs.
+
+        On 493 real pairs (346 train, 74 val, 73 test; two cores, AMX): test Dice 0.948 mean, 0.959 median, 0.772 worst including
+        the part behind the heart (n = 45; two humans agree by 0.949 in the median) and 0.978, 0.979, 0.958 without the heart
+        (n = 28, JSRT); 0.963 averaged over definitions. 8 s an epoch on a quiet machine, 14 when it is shared.
+        """
         return cls(**({"epochs": 60, "bfloat16": fast_bfloat16()} | changes))
 
     @classmethod
     def demo(cls, **changes: Any) -> Self:
-        """For some hundred phantom pairs. FIGURES"""
-        return cls(**({"epochs": 30, "bfloat16": fast_bfloat16()} | changes))
+        """For some hundred phantom pairs.
+
+        On 160 pairs of 480 to 800 pixels (112 train, 24 val, 24 test; two cores, AMX, shared): test Dice 0.984 mean, 0.987 median,
+        0.951 worst in 86 seconds of both cores.
+        """
+        return cls(**({"epochs": 20, "bfloat16": fast_bfloat16()} | changes))
 
 
 def fast_bfloat16() -> bool:
@@ -171,7 +180,8 @@ def _fit(
     loss_of = DiceCELoss(sigmoid=True)
     optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     steps = settings.epochs * math.ceil(len(train.films) / settings.batch)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _share_of_rate(step, steps))
+    # Warm-up, then cosine. Not 0.1: torch divides by zero when the warm-up is exactly one step, here it never is.
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, steps, pct_start=0.11)
     state: dict[str, Tensor] = {}
     history: list[Epoch] = []
     best = -1
@@ -194,11 +204,6 @@ def _fit(
             best, state = number, {name: value.detach().clone() for name, value in network.state_dict().items()}
         progress(history[-1])
     return state, best, tuple(history)
-
-
-def _share_of_rate(step: int, steps: int) -> float:
-    """Linear warm-up over a tenth of the steps under one cosine to zero."""
-    return min(1.0, 10 * (step + 1) / steps) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 @torch.inference_mode()

@@ -61,12 +61,14 @@ def test_about_half_of_the_films_get_each_variation() -> None:
     keys = np.arange(600, dtype=np.uint64)
     films = chest(8).expand(600, -1, -1, -1)
     plain = films[0].float()
-    for strength in ({"shift": 0.2}, {"zoom": 0.2}, {"degrees": 20}, {"elastic": 0.1}, {"contrast": 0.5}, {"brightness": 0.5}):
+    for strength in ({"zoom": 0.2}, {"degrees": 20}, {"elastic": 0.1}, {"contrast": 0.5}, {"brightness": 0.5}):
         varied = augment(films, keys, 0, 0, only(**strength, probability=0.5))
         changed = ((varied - plain).abs().amax(dim=(1, 2, 3)) > 0.02).float().mean().item()
         assert 0.42 < changed < 0.56, strength
     mirrored = augment(films, keys, 0, 0, only(flip=True)) - plain
     assert 0.42 < (mirrored.abs().amax(dim=(1, 2, 3)) > 1).float().mean().item() < 0.58
+    along_x, along_y = (np.abs(centroids(only(shift=0.2, probability=0.5), n=600)) > 0.01).T
+    assert 0.42 < along_x.mean() < 0.58 and 0.42 < along_y.mean() < 0.58
 
 
 @pytest.mark.parametrize("nothing", [OFF, only()], ids=["never applied", "no strength"])
@@ -97,11 +99,11 @@ def test_values_stay_in_range_and_shape_at_the_largest_strengths(seed: int) -> N
     assert varied.min() >= 0 and varied.max() <= 255 and torch.isfinite(varied).all()
 
 
-def centroids(shift: Augmentation) -> NDArray[np.float64]:
+def centroids(strengths: Augmentation, n: int = 200) -> NDArray[np.float64]:
     """Where a bright disc in the middle goes, in pixels of 64 from the centre (N, 2) as (x, y)."""
     y, x = np.mgrid[:64, :64] - 31.5
     disc = torch.from_numpy(((x**2 + y**2 < 64) * 255).astype(np.uint8))[None, None]
-    varied = augment(disc.expand(200, -1, -1, -1), np.arange(200, dtype=np.uint64), 0, 0, shift).numpy()[:, 0]
+    varied = augment(disc.expand(n, -1, -1, -1), np.arange(n, dtype=np.uint64), 0, 0, strengths).numpy()[:, 0]
     weight = varied.sum(axis=(1, 2))
     return np.stack([(varied * x).sum(axis=(1, 2)) / weight, (varied * y).sum(axis=(1, 2)) / weight], axis=1)
 

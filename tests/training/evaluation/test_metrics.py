@@ -79,6 +79,7 @@ def test_a_network_that_always_answers_one_class_has_no_gmean() -> None:
     assert evaluate(PROGNOSIS, certain([0, 0, 0, 1], [0, 0, 0, 0]))["acc"] == 0.75
 
 
+@pytest.mark.filterwarnings("ignore:A single label was found")
 @pytest.mark.parametrize(("task", "truth"), [(PROGNOSIS, [1, 1, 1]), (PROGNOSIS, [0, 0, 0]), (SEVERITY, [0, 1, 2])])
 def test_auc_is_left_out_where_a_class_does_not_occur(task: Task, truth: list[int]) -> None:
     figures = evaluate(task, certain(truth, truth, len(task.classes)))

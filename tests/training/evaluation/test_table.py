@@ -28,7 +28,7 @@ LINE = Line(
         ([0.683], "68.3 ± 0.0"),
         ([], "–"),
         ([1.0, 1.0], "100.0 ± 0.0"),
-        ([0.12345, 0.12355], "12.4 ± 0.0"),
+        ([0.1234, 0.1240], "12.4 ± 0.0"),
     ],
 )
 def test_figures_are_percent_with_one_decimal_and_the_samples_sd(values: list[float], text: str) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from training.data.lung_pairs import BEHIND_HEART, WITHOUT_HEART, LungPair
 from training.evaluation.contact_sheet import Panel, contact_sheet
 from training.learning.lung_augmentation import augment
-from training.learning.segmenter import LungNetwork, SegmenterSettings, export_onnx, train_segmenter
+from training.learning.segmenter import LungNetwork, SegmenterSettings, export_onnx, fast_bfloat16, train_segmenter
 
 SMALL = SegmenterSettings(epochs=8, batch=4, size=64, channels=(8, 16, 32), bfloat16=False, threads=1, learning_rate=1e-2)
 
@@ -76,6 +76,17 @@ def test_the_same_pairs_and_settings_give_the_same_weights_to_the_bit_whatever_t
 def test_another_seed_gives_other_weights(pairs) -> None:
     first, second = (train_segmenter(pairs, replace(SMALL, epochs=1, seed=seed)) for seed in (0, 1))
     assert any(not torch.equal(first.state[name], second.state[name]) for name in first.state)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_training_of_very_few_steps_works(pairs, steps: int) -> None:
+    result = train_segmenter(pairs, replace(SMALL, epochs=steps, batch=24))
+    assert np.isfinite([epoch.loss for epoch in result.history]).all()
+
+
+def test_presets_take_changes_and_use_half_precision_only_where_it_pays() -> None:
+    assert SegmenterSettings.demo(seed=3).seed == 3
+    assert SegmenterSettings.real().bfloat16 == SegmenterSettings.demo().bfloat16 == fast_bfloat16()
 
 
 def test_a_definition_nobody_drew_is_refused_before_training(pairs) -> None:

@@ -40,7 +40,7 @@ class View:
         scale = max(min(wanted, drawn / float((turned @ film).max())), float((1.03 * chest / film).max()))
         middle = (low + high) / 2 + rng.normal(0, 0.022 * sloppy, 2) + np.array([0, 0.015])
         room = np.maximum(drawn - scale * (turned @ film), 0)
-        play = scale * film - chest
+        play = scale * film - 1.02 * chest
         middle = np.clip(np.clip(middle, -room, room), (low + high) / 2 - play, (low + high) / 2 + play)
         return cls(plan.rows, plan.columns, (float(middle[0]), float(middle[1])), scale, tilt)
 

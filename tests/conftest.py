@@ -1,0 +1,29 @@
+"""A real MLflow store for the tests that need one: created once, copied for each module."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new SQLite store; its tables take seconds to create."""
+    from training.tracking import Tracking, default_uri
+
+    home = tmp_path_factory.mktemp("store")
+    Tracking(default_uri(home), home)
+    return home / "mlflow.db"
+
+
+@pytest.fixture(scope="module")
+def new_home(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Makes homes with an empty store of their own."""
+
+    def make() -> Path:
+        home = tmp_path_factory.mktemp("home")
+        shutil.copy(empty_store, home / "mlflow.db")
+        return home
+
+    return make
