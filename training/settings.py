@@ -18,7 +18,7 @@ class Augmentation(BaseModel):
     shift: float = Field(0.1, ge=0, le=0.5, description="share of the film's side")
     zoom: float = Field(0.1, ge=0, le=0.5, description="share")
     degrees: float = Field(10.0, ge=0, le=45, description="rotation to either side")
-    flip: bool = Field(True, description="left to right, half of the films")
+    flip: bool = Field(True, description="left to right: half of the films, whatever `probability` is")
     elastic: float = Field(0.02, ge=0, le=0.1, description="displacement of control points, share of the side")
     contrast: float = Field(0.2, ge=0, le=1, description="share")
     brightness: float = Field(0.1, ge=0, le=1, description="share of the full range")

@@ -43,13 +43,13 @@ def augment(films: Tensor, keys: NDArray[np.uint64], seed: int, epoch: int, sett
 def _vary(films: Tensor, u: Tensor, s: Augmentation) -> Tensor:
     """One chunk: (b, 1, S, S) and its uniforms (b, D)."""
 
-    def amount(column: int, strength: float) -> Tensor:
-        applied = u[:, column] < s.probability
-        return torch.where(applied, (2 * u[:, column + 1] - 1) * strength, 0.0)  # (b,)
+    def amount(decides: int, strength: float, draw: int = 0) -> Tensor:
+        applied = u[:, decides] < s.probability
+        return torch.where(applied, (2 * u[:, draw or decides + 1] - 1) * strength, 0.0)  # (b,)
 
     angle = amount(0, s.degrees * torch.pi / 180)
     scale = 1 / (1 + amount(2, s.zoom))
-    dx, dy = amount(4, 2 * s.shift), amount(6, 2 * s.shift)  # grid units: the film spans 2
+    dx, dy = amount(4, 2 * s.shift), amount(4, 2 * s.shift, draw=6)  # both or neither; grid units: the film spans 2
     mirror = torch.where((u[:, 8] < 0.5) & torch.tensor(s.flip), -1.0, 1.0)
     axis = torch.linspace(-1, 1, films.shape[-1], device=films.device) * (1 - 1 / films.shape[-1])  # pixel centres
     y, x = torch.meshgrid(axis, axis, indexing="ij")  # (S, S)

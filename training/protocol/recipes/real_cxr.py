@@ -22,12 +22,12 @@ def recipe() -> Recipe:
             CohortSource(name="severity", reader="public_cxr", path=".", options={"part": "severity"}),
         ),
         segmenter=SegmenterChoice(preset="real"),
-        pipeline=PipelineSpec(size=192),
+        pipeline=PipelineSpec(size=160),
         backbones=(
             BackboneChoice(name="efficientnet_lite0", weights="imagenet"),
             BackboneChoice(name="shufflenet_v2_x0_5", weights="scratch"),
         ),
         schemes=(Scheme(kind="cv", folds=5),),
-        training=Training(batch_size=32, max_epochs=16, patience=5, warmup_epochs=3),
+        training=Training(batch_size=16, max_epochs=16, patience=5, warmup_epochs=2, dropout=0.3),
         registered_name="mdmt-real-cxr",
     )
