@@ -38,10 +38,10 @@ ui: .venv/.installed
 	$(MDMT) ui
 
 test: .venv/.installed
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-all: .venv/.installed
-	$(BIN)/python -m pytest --numprocesses 2 -m ""
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m ""
 
 # What CI asks before the tests: style, types, import directions.
 check: .venv/.installed

@@ -30,6 +30,7 @@ MANIFEST, NETWORK, SEGMENTER, GOLDEN, CARD, WEIGHTS = (
     "bundle.json", "model.onnx", "segmenter.onnx", "golden.png", "MODEL_CARD.md", "weights.safetensors",
 )  # fmt: skip
 REQUIRED = (NETWORK, SEGMENTER, GOLDEN, CARD)
+GOLDEN_SHIFT = 2  # pixels of the golden film that its box may move by, for the same reason
 GOLDEN_TOLERANCE = 1e-3  # in probability: another processor rounds differently, another network does not hit this
 
 
@@ -112,6 +113,12 @@ class Bundle:
         if expected.probabilities.keys() != prediction.answers.keys():
             raise BundleError(
                 f"the golden case records {sorted(expected.probabilities)}; the network answers {sorted(prediction.answers)}"
+            )
+        shift = max(abs(a - b) for a, b in zip(prediction.film.box, expected.box, strict=True))
+        if shift > GOLDEN_SHIFT:
+            raise BundleError(
+                f"the golden film's lungs are found {shift} pixels away from where they were recorded (allowed {GOLDEN_SHIFT}): "
+                "preparation on this machine is not what was registered; do not serve it"
             )
         distances = [
             abs(got - wanted)

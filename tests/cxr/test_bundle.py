@@ -199,3 +199,12 @@ def test_softmax_neither_overflows_nor_moves_a_label() -> None:
     np.testing.assert_array_equal(hot.argmax(axis=1), cold.argmax(axis=1))
     assert hot[0, 0] == pytest.approx(1 / (1 + np.exp(-0.2)))
     assert hot[0, 0] < cold[0, 0]
+
+
+def test_a_golden_film_whose_box_moved_is_refused(tmp_path: Path) -> None:
+    write_bundle(tmp_path)
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    manifest["golden"]["box"][0] += 3
+    (tmp_path / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="3 pixels away"):
+        Bundle(tmp_path).check_golden()

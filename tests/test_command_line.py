@@ -1,0 +1,102 @@
+"""The command line as a person uses it: help for every verb, instant and free of torch; refusals in a sentence and by exit code."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import mdmt
+from tests.services.test_console import REPORT
+from training.data.cohorts.phantom import PhantomSpec
+from training.protocol.recipe import RECIPES
+
+REPO = Path(__file__).parents[1]
+VERBS = [[command.callback.__name__] for command in mdmt.app.registered_commands] + [["segmenter"], ["segmenter", "train"]]
+
+
+def run(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`mdmt …` as a process of its own, from an empty folder."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "MDMT_"))}
+    return subprocess.run(
+        [sys.executable, str(REPO / "mdmt.py"), *arguments],
+        cwd=home,
+        env=clean | {"MDMT_HOME": str(home / "state"), "PYTHONPATH": str(REPO), "COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_every_verb_has_help_that_says_what_it_does(verb: list[str]) -> None:
+    result = CliRunner().invoke(mdmt.app, [*verb, "--help"])
+    assert result.exit_code == 0
+    assert len(result.output.split("Usage:")[1].strip().splitlines()) > 3
+
+
+def test_the_table_of_contents_lists_every_verb() -> None:
+    text = CliRunner().invoke(mdmt.app, ["--help"]).output
+    assert all(verb[0] in text for verb in VERBS)
+
+
+def test_help_loads_neither_torch_nor_mlflow() -> None:
+    ask = """
+import sys, mdmt
+sys.argv = ["mdmt", "run", "--help"]
+try:
+    mdmt.main()
+except SystemExit:
+    pass
+heavy = {"torch", "mlflow", "onnxruntime", "pandas", "fastapi", "matplotlib"}
+print("LOADED", sorted(heavy & set(sys.modules)))
+"""
+    result = subprocess.run([sys.executable, "-c", ask], cwd=REPO, capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout.splitlines()[-1] == "LOADED []"
+
+
+def test_an_unknown_recipe_exits_with_1_and_names_the_shipped_ones_on_standard_error(tmp_path: Path) -> None:
+    result = run("run", "--recipe", "demmo", home=tmp_path)
+    assert result.returncode == 1
+    assert "error: no recipe 'demmo'" in result.stderr
+    assert all(name in result.stderr for name in RECIPES)
+    assert "Traceback" not in result.stderr
+    assert result.stdout.strip() == ""
+
+
+def test_missing_data_and_a_missing_service_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    result = run("ui", home=tmp_path)
+    assert (result.returncode, "run a recipe first" in result.stderr) == (1, True)
+    (tmp_path / "film.png").write_bytes(b"film")
+    result = run("predict", "film.png", "--url", "http://127.0.0.1:9", home=tmp_path)
+    assert (result.returncode, "no service answers at http://127.0.0.1:9" in result.stderr) == (1, True)
+    assert "Traceback" not in result.stderr
+
+
+def test_wrong_usage_exits_with_2(tmp_path: Path) -> None:
+    runner = CliRunner()
+    assert runner.invoke(mdmt.app, ["run", "--recipee", "demo"]).exit_code == 2
+    assert runner.invoke(mdmt.app, ["run", "--workers", "0"]).exit_code == 2
+    assert runner.invoke(mdmt.app, ["promot"]).exit_code == 2
+
+
+def test_a_message_is_printed_as_it_is_whatever_brackets_it_has(tmp_path: Path) -> None:
+    (tmp_path / "[bold].json").write_text('{"name": ["a"]}')
+    result = run("run", "--recipe", "[bold].json", home=tmp_path)
+    assert result.returncode == 1
+    assert "[bold].json is not a recipe" in result.stderr
+
+
+def test_a_phantom_that_is_there_is_reported_and_left_alone(tmp_path: Path) -> None:
+    spec = PhantomSpec.small(prognosis_films=9, severity_films=3)
+    marker = tmp_path / "phantom.json"
+    marker.write_text(json.dumps({"digest": spec.digest(), "report": REPORT.model_dump()}))
+    before = marker.stat().st_mtime_ns
+    result = CliRunner().invoke(mdmt.app, ["phantom", "--folder", str(tmp_path), "--prognosis", "9", "--severity", "3"])
+    assert result.exit_code == 0, result.output
+    assert marker.stat().st_mtime_ns == before
+    assert list(tmp_path.iterdir()) == [marker]

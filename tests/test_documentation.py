@@ -1,0 +1,85 @@
+"""What the documents name exists: files, verbs, make targets."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import mdmt
+
+REPO = Path(__file__).parents[1]
+DOCUMENTS = [name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md") if (REPO / name).is_file()]
+FOLDERS = ("cxr", "training", "services", "serving", "tests", "docs", ".ci")
+# Places that are made by running something, and patterns with a part to fill in.
+MADE = ("state/", "data/")
+every_document = pytest.mark.parametrize("name", DOCUMENTS)
+
+
+def text(name: str) -> str:
+    return (REPO / name).read_text(encoding="utf-8")
+
+
+def verbs() -> set[str]:
+    plain = {command.callback.__name__ for command in mdmt.app.registered_commands}
+    nested = {command.name for command in mdmt.segmenter_app.registered_commands}
+    return plain | {f"segmenter {name}" for name in nested}
+
+
+def test_the_documents_are_there() -> None:
+    assert {"README.md", "CONTRIBUTING.md"} <= set(DOCUMENTS)
+
+
+@every_document
+def test_every_relative_link_and_picture_leads_to_a_file(name: str) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text(name))
+    assert not [link for link in links if "://" not in link and not (REPO / link).exists()]
+
+
+@every_document
+def test_every_path_in_backticks_exists(name: str) -> None:
+    found = re.findall(r"`([\w.\-/]+)`", re.sub(r"```.*?```", "", text(name), flags=re.DOTALL))
+    paths = {
+        path for path in found
+        if not path.startswith(MADE) and (path.split("/")[0] in FOLDERS and "/" in path or re.fullmatch(r"[\w-]+\.(md|toml|in|lock)", path))
+    }  # fmt: skip
+    assert paths
+    assert not [path for path in paths if not (REPO / path).exists()]
+
+
+@every_document
+def test_every_verb_that_is_mentioned_is_one(name: str) -> None:
+    mentioned = set(re.findall(r"mdmt ((?:segmenter )?[a-z]+)\b", " ".join(re.findall(r"`+[^`]*`+", text(name)))))
+    assert mentioned <= verbs()
+
+
+def test_the_readme_has_a_row_for_every_verb_and_no_other() -> None:
+    assert set(re.findall(r"^\| `mdmt ([a-z ]+?)` \|", text("README.md"), flags=re.MULTILINE)) == verbs()
+
+
+@every_document
+def test_every_make_target_that_is_mentioned_exists(name: str) -> None:
+    targets = set(re.findall(r"^([\w-]+):", text("Makefile"), flags=re.MULTILINE))
+    code = " ".join(re.findall(r"```.*?```|`[^`]+`", text(name), flags=re.DOTALL))
+    assert set(re.findall(r"\bmake ([a-z-]+)", code)) <= targets
+
+
+def test_the_makefile_calls_verbs_that_exist() -> None:
+    called = set(re.findall(r"\$\(MDMT\) ((?:segmenter )?[a-z]+)", text("Makefile")))
+    assert called
+    assert called <= verbs()
+
+
+def test_the_readme_maps_every_package() -> None:
+    packages = {path.parent.name for path in REPO.glob("*/__init__.py")}
+    assert not [package for package in packages if f"\n{package}/" not in text("README.md")]
+
+
+def test_contributing_tells_what_proves_each_addition_by_tests_that_exist() -> None:
+    assert re.findall(r"`(tests/[^`]+)`", text("CONTRIBUTING.md"))
+    assert not [path for path in re.findall(r"`(tests/[^`]+)`", text("CONTRIBUTING.md")) if not (REPO / path).exists()]
+
+
+@every_document
+def test_no_document_holds_an_absolute_path_or_a_line_over_the_limit(name: str) -> None:
+    assert not re.findall(r"(?<![\w.:/])/(?:work|home|root|tmp)/\S*", text(name))
+    assert not [line for line in text(name).splitlines() if len(line) > 160 and not line.startswith(("|", "!["))]
