@@ -46,13 +46,15 @@ def home() -> Path:
 
 
 def study(recipe: str, data: Path | None, workers: int) -> "Study":
-    from services.executors.process import ProcessExecutor
     from training.protocol.recipe import load_recipe
+
+    chosen = load_recipe(recipe)  # before anything slow, and before a database is made
+    from services.executors.process import ProcessExecutor
     from training.protocol.study import Study
     from training.tracking import Tracking, default_uri
 
     tracking = Tracking(os.environ.get("MLFLOW_TRACKING_URI") or default_uri(home()), home())
-    return Study(load_recipe(recipe), data, tracking, ProcessExecutor(workers), workers)
+    return Study(chosen, data, tracking, ProcessExecutor(workers), workers)
 
 
 @app.command()
@@ -256,7 +258,8 @@ def main() -> None:
     except Exception as error:
         if type(error).__module__.split(".")[0] not in OUR_ROOMS:
             raise
-        err.print(f"[bold red]error[/]: {error}", markup=True, highlight=False)
+        err.print("error", style="bold red", end=": ")
+        err.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
 
 

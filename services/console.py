@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -79,7 +80,7 @@ def phantom_report(report: PhantomReport) -> Table:
     table = Table("what", "counts", title="phantom")
     for name in ("films", "patients", "prognosis", "severity"):
         table.add_row(name, ", ".join(f"{key} {n}" for key, n in getattr(report, name).items()))
-    centres = (f"{c} {'/'.join(map(str, counts.values()))}" for c, counts in report.prognosis_by_centre.items())
+    centres = (f"{c} {n.get('MILD', 0)}/{n.get('SEVERE', 0)}" for c, n in report.prognosis_by_centre.items())
     table.add_row("MILD/SEVERE by centre", ", ".join(centres))
     bound = f"{report.bayes_accuracy_population:.1%} in an endless cohort, {report.bayes_accuracy_expected:.1%} on these films"
     table.add_row("best possible accuracy of prognosis", bound)
@@ -95,7 +96,7 @@ def store_report(cohorts: Sequence[Cohort], stores: Mapping[str, FilmStore]) -> 
         store = stores[cohort.name]
         table.add_row(cohort.name, "verdict", ", ".join(f"{k} {v}" for k, v in sorted(store.verdicts().items())))
         for row, entry in store.failures.items():
-            table.add_row(cohort.name, "left out", f"{row}: {entry['message']}", style="yellow")
+            table.add_row(cohort.name, "left out", escape(f"{row}: {entry['message']}"), style="yellow")
     return table
 
 

@@ -66,6 +66,7 @@ def test_an_unknown_recipe_exits_with_1_and_names_the_shipped_ones_on_standard_e
     assert all(name in result.stderr for name in RECIPES)
     assert "Traceback" not in result.stderr
     assert result.stdout.strip() == ""
+    assert not (tmp_path / "state").exists()
 
 
 def test_missing_data_and_a_missing_service_are_refused_in_a_sentence(tmp_path: Path) -> None:
@@ -85,10 +86,12 @@ def test_wrong_usage_exits_with_2(tmp_path: Path) -> None:
 
 
 def test_a_message_is_printed_as_it_is_whatever_brackets_it_has(tmp_path: Path) -> None:
-    (tmp_path / "[bold].json").write_text('{"name": ["a"]}')
-    result = run("run", "--recipe", "[bold].json", home=tmp_path)
-    assert result.returncode == 1
-    assert "[bold].json is not a recipe" in result.stderr
+    for name in ("[bold].json", "[/red].json"):
+        (tmp_path / name.replace("/", "")).write_text('{"name": ["a"]}')
+        result = run("run", "--recipe", name, home=tmp_path)
+        assert result.returncode == 1
+        assert name in result.stderr
+        assert "Traceback" not in result.stderr
 
 
 def test_a_phantom_that_is_there_is_reported_and_left_alone(tmp_path: Path) -> None:

@@ -8,13 +8,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import mlflow.onnx
 import numpy as np
-import onnx
 import pandas as pd
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -23,6 +19,7 @@ from cxr.engine import Engine
 from cxr.pipeline import prepare
 from cxr.segmentation import OnnxSegmenter
 from cxr.tasks import by_name
+from training import onnx_flavour
 from training.data.cohorts.phantom import PhantomSpec
 from training.data.cohorts.phantom.acquisition import expose
 from training.data.cohorts.phantom.plan import held_out_films
@@ -114,18 +111,9 @@ def write_bundle(
 
 
 def _save_onnx(network: Network, size: int, graph: Path, folder: Path) -> None:
-    """The network as MLflow's onnx flavour, so that any stock client can load it."""
     export_onnx(network, size, graph)
-    inputs = Schema([TensorSpec(np.dtype("uint8"), (-1, 1, size, size), "film")])
-    outputs = Schema([TensorSpec(np.dtype("float32"), (-1, len(task.classes)), task.name) for task in network.tasks])
-    mlflow.onnx.save_model(
-        onnx.load(graph),
-        folder,
-        signature=ModelSignature(inputs=inputs, outputs=outputs),
-        pip_requirements=["onnxruntime"],
-        onnx_execution_providers=["CPUExecutionProvider"],
-        save_as_external_data=False,
-    )
+    logits = [(task.name, "float32", (-1, len(task.classes))) for task in network.tasks]
+    onnx_flavour.save(graph, folder, [("film", "uint8", (-1, 1, size, size))], logits)
 
 
 def _temperature(unit: Unit, task: str, tracking: Tracking, work: Path) -> float:

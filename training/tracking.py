@@ -19,7 +19,7 @@ import mlflow
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
 FINGERPRINT, KIND, GROUP, RECIPE, PARENT = (
@@ -184,10 +184,11 @@ class UnitRun:
     def log_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
         self._client.log_batch(self.run_id, metrics=_metrics(figures, epoch))
 
-    def log_outcome(self, figures: Mapping[str, float], folder: Path, tags: Mapping[str, str] | None = None) -> None:
+    def log_outcome(self, figures: Mapping[str, float], folder: Path | None) -> None:
         """Artifacts first: a run with metrics and no artifacts would look done."""
-        self._client.log_artifacts(self.run_id, str(folder))
-        self._client.log_batch(self.run_id, metrics=_metrics(figures, 0), tags=[RunTag(k, v) for k, v in (tags or {}).items()])
+        if folder is not None:
+            self._client.log_artifacts(self.run_id, str(folder))
+        self._client.log_batch(self.run_id, metrics=_metrics(figures, 0))
 
 
 def _metrics(figures: Mapping[str, float], step: int) -> list[Metric]:

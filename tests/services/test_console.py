@@ -48,9 +48,9 @@ def test_the_comparison_shows_mean_and_sd_in_percent_of_every_line() -> None:
 
 def test_left_out_films_are_listed_with_their_reason_beside_the_counts() -> None:
     films = stores()
-    films["brixia"].entries["03-0"] = {"slot": 5, "error": "no-lungs", "message": "No lungs found: found a mask of 0.1%"}
+    films["brixia"].entries["03-0"] = {"slot": 5, "error": "no-lungs", "message": "No lungs found: found a mask of [0.1%]"}
     text = shown(store_report(COHORTS, films))
-    assert "03-0: No lungs found: found a mask of 0.1%" in text
+    assert "03-0: No lungs found: found a mask of [0.1%]" in text
     assert "both-lungs 41, no-lungs 1" in text
     assert "both-lungs 42" in text
 

@@ -52,7 +52,9 @@ def _cuda() -> Finding:
     # In a process of its own: the command line stays free of torch.
     ask = "import torch; print(', '.join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())))"
     names = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=False).stdout.strip()
-    return Finding("CUDA", bool(names), names or "no device: units run on the CPU", "a CUDA device; demo and real-cxr do not need one")
+    return Finding(
+        "CUDA", bool(names), names or "no device: units run on the CPU", "a CUDA device; demo and real-cxr do not need one"
+    )
 
 
 def _room(home: Path) -> Finding:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib import metadata
@@ -11,14 +12,15 @@ import numpy as np
 import torch
 
 from cxr.segmentation import OnnxSegmenter
+from training import onnx_flavour
 from training.data.lung_pairs import LungPair, load_arrays, read_pairs, split_pairs
 from training.evaluation.contact_sheet import Panel, contact_sheet
 from training.learning.segmenter import Epoch, SegmenterSettings, export_onnx, train_segmenter
+from training.onnx_flavour import GRAPH
 from training.protocol.recipe import RecipeError
 from training.tracking import Tracking
 
 NAME = "lung-unet"
-GRAPH = "segmenter.onnx"
 REVISION = 1  # raise it when the training code gives other weights for the same pairs and settings
 PRESETS: dict[str, Callable[[], SegmenterSettings]] = {
     "demo": SegmenterSettings.demo,
@@ -70,9 +72,10 @@ def _train(
 ) -> int:
     tags = {"mdmt.kind": "segmenter", "mdmt.fingerprint": fingerprint, "mdmt.pairs": str(len(pairs))}
     experiment_id = tracking.experiment(NAME)
-    folder = tracking.home / "segmenters" / f"{fingerprint[:12]}.new"
-    folder.mkdir(parents=True, exist_ok=True)
-    with tracking.run(experiment_id, f"{NAME}-{fingerprint[:8]}", tags, asdict(settings)) as run:
+    with (
+        tempfile.TemporaryDirectory() as work,
+        tracking.run(experiment_id, f"{NAME}-{fingerprint[:8]}", tags, asdict(settings)) as run,
+    ):
 
         def each_epoch(epoch: Epoch) -> None:
             figures = {f"val_dice_{_short(name)}": value for name, value in epoch.dice.items()}
@@ -80,9 +83,11 @@ def _train(
             progress(epoch)
 
         result = train_segmenter(pairs, settings, each_epoch)
-        export_onnx(result, folder / GRAPH)
+        graph, folder, size = Path(work) / "graph.onnx", Path(work) / "model", settings.size
+        export_onnx(result, graph)
+        onnx_flavour.save(graph, folder, [("film", "float32", (-1, 1, size, size))], [("lungs", "float32", (-1, 1, size, size))])
         figures = {f"test_dice_{_short(n)}_{k}": v for n, summary in result.test.items() for k, v in asdict(summary).items()}
-        run.log_outcome({**figures, "cpu_seconds": result.cpu_seconds, "seconds": result.seconds}, folder)
+        run.log_outcome({**figures, "cpu_seconds": result.cpu_seconds, "seconds": result.seconds}, None)
         return tracking.register(
             run.run_id, folder, NAME, tags | {"mdmt.test_dice": f"{result.test[settings.definition].mean:.4f}"}
         )

@@ -21,7 +21,7 @@ from training.learning.backbones.backbone import average
 from training.learning.fitting import Fit, fit, predict, reestimate_batch_norm
 from training.learning.network import Network, create
 from training.protocol.plan import Unit
-from training.tracking import PARENT, Tracking, UnitRun
+from training.tracking import PARENT, RECIPE, Tracking, UnitRun
 
 WEIGHTS = "weights.safetensors"
 Progress = Callable[[int, dict[str, float]], None]
@@ -35,8 +35,9 @@ def run_unit(
     training = unit.training
     network = create(unit.backbone.name, unit.backbone.weights, by_name(unit.tasks), training.hidden, training.dropout, unit.seed)
     origin = start_from_parents(network, unit, tracking, parts["train"])
-    experiment_id = tracking.client.get_run(parent_run).info.experiment_id
-    with tracking.run(experiment_id, unit.title, {**unit.tags, PARENT: parent_run, "mdmt.start": origin}, unit.params) as run:
+    parent = tracking.client.get_run(parent_run)
+    tags = {**unit.tags, PARENT: parent_run, RECIPE: parent.data.tags[RECIPE], "mdmt.start": origin}
+    with tracking.run(parent.info.experiment_id, unit.title, tags, unit.params) as run:
 
         def each_epoch(epoch: int, figures: dict[str, float]) -> None:
             run.log_epoch(epoch, figures)
