@@ -15,6 +15,7 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from training.protocol.study import Study
+    from training.tracking import Tracking
 
 # Before any library reads them: no telemetry, no four-minute retries, no spinning threads, no hub.
 for _name, _value in {
@@ -45,16 +46,20 @@ def home() -> Path:
     return Path(os.environ.get("MDMT_HOME", "state"))
 
 
+def tracking() -> "Tracking":
+    from training.tracking import Tracking, default_uri
+
+    return Tracking(os.environ.get("MLFLOW_TRACKING_URI") or default_uri(home()), home())
+
+
 def study(recipe: str, data: Path | None, workers: int) -> "Study":
     from training.protocol.recipe import load_recipe
 
     chosen = load_recipe(recipe)  # before anything slow, and before a database is made
     from services.executors.process import ProcessExecutor
     from training.protocol.study import Study
-    from training.tracking import Tracking, default_uri
 
-    tracking = Tracking(os.environ.get("MLFLOW_TRACKING_URI") or default_uri(home()), home())
-    return Study(chosen, data, tracking, ProcessExecutor(workers), workers)
+    return Study(chosen, data, tracking(), ProcessExecutor(workers), workers)
 
 
 @app.command()
@@ -87,20 +92,22 @@ def phantom(
 def segmenter_train(
     recipe: RecipeOption = "demo",
     data: DataOption = None,
-    sheet: Annotated[
-        Path | None, typer.Option(help="Write a contact sheet of held-out films (it shows films: keep it local).")
-    ] = None,
-    workers: WorkersOption = CORES,
+    pairs: Annotated[Optional[Path], typer.Option(help="Folder with pairs.csv, instead of the recipe's.")] = None,  # noqa: UP045
+    preset: Annotated[Optional[str], typer.Option(help="demo, real or smoke, instead of the recipe's.")] = None,  # noqa: UP045
+    sheet: Annotated[Optional[Path], typer.Option(help="Contact sheet PNG of held-out films: keep it local.")] = None,  # noqa: UP045
 ) -> None:
-    """Train, log and register the recipe's lung U-Net, unless an equal one is registered."""
+    """Train, log and register the lung U-Net on image/mask pairs, unless an equal one is registered."""
     from services.console import StudyView
+    from training.protocol import lung_unet
+    from training.protocol.recipe import find_data, load_recipe
 
+    choice = load_recipe(recipe)
+    folder, preset = pairs or find_data(choice, data) / choice.segmenter.pairs, preset or choice.segmenter.preset
     with StudyView(out) as view:
-        ready = study(recipe, data, workers)
-        graph = ready.segmenter(view)
-    out.print(f"lung U-Net: {graph}; Dice on held-out pairs: {ready.segmenter_dice()}")
+        graph = lung_unet.ensure_segmenter(folder, preset, tracking(), lambda epoch, n: view.stage("lung U-Net", epoch, n))
+    out.print(f"lung U-Net: {graph}; Dice on held-out pairs: {lung_unet.registered_dice(folder, preset, tracking())}")
     if sheet:
-        ready.write_segmenter_sheet(graph, sheet)
+        lung_unet.write_sheet(folder, preset, graph, sheet)
 
 
 @app.command()
@@ -158,7 +165,9 @@ def register(recipe: RecipeOption = "demo", data: DataOption = None, workers: Wo
         ready.plan(view)
         lines = ready.compare()
         unit = ready.refit(registry.pick(ready.recipe, lines), view)
-        version, new = registry.register(ready.recipe, unit, lines, ready.segmenter(view), ready.tracking)
+        graph = ready.segmenter(view)
+    with out.status("bundling: export, calibration, golden case"):
+        version, new = registry.register(ready.recipe, unit, lines, graph, ready.tracking)
     state = "registered" if new else "already registered"
     out.print(f"{state}: version {version} of {ready.recipe.registered_name} ({unit.backbone.name})")
 
@@ -172,10 +181,8 @@ def promote(
 ) -> None:
     """Check a version as serving would, then point the alias at it."""
     from training import registry
-    from training.tracking import Tracking, default_uri
 
-    tracking = Tracking(os.environ.get("MLFLOW_TRACKING_URI") or default_uri(home()), home())
-    chosen, previous = registry.promote(name, version, alias, reason, tracking)
+    chosen, previous = registry.promote(name, version, alias, reason, tracking())
     said = "already is" if previous == chosen else "is now"
     out.print(f"{name}@{alias} {said} version {chosen}" + (f" (was {previous})" if previous not in (None, chosen) else ""))
 
@@ -195,7 +202,7 @@ def serve(
     from serving.server import serve as serve_for_ever
     from serving.settings import Settings
 
-    settings = Settings(model_name=name, alias=alias, **_tracking_uri())
+    settings = Settings(model_name=name, alias=alias, tracking_uri=tracking().uri, cache_dir=home() / "bundles")
     if not answer:
         out.print(f"service: http://{host}:{port}/docs    stop: Ctrl-C    research use only, not a medical device")
         serve_for_ever(settings, host, port)
@@ -239,13 +246,6 @@ def doctor() -> None:
     out.print(checklist(findings))
     if any(finding.needed and not finding.there for finding in findings):
         raise typer.Exit(1)
-
-
-def _tracking_uri() -> dict[str, str]:
-    from training.tracking import default_uri
-
-    given = os.environ.get("MLFLOW_TRACKING_URI")
-    return {"tracking_uri": given or default_uri(home())}
 
 
 def main() -> None:

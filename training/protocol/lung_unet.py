@@ -43,7 +43,9 @@ def ensure_segmenter(
         version = tracking.version_with(NAME, "mdmt.fingerprint", fingerprint)
         if version is None:
             version = _train(pairs, settings, fingerprint, tracking, lambda epoch: progress(epoch.number + 1, settings.epochs))
-        tracking.download_version(NAME, version, folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as work:  # under its own name only when whole
+            Path(tracking.download_version(NAME, version, Path(work) / "model")).rename(folder)
     return folder / GRAPH
 
 

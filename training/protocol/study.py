@@ -70,13 +70,6 @@ class Study:
 
         return lung_unet.ensure_segmenter(self._data / choice.pairs, choice.preset, self.tracking, progress)
 
-    def segmenter_dice(self) -> str:
-        """Dice on held-out pairs, as tagged on the registered version of this recipe's U-Net."""
-        return lung_unet.registered_dice(self._data / self.recipe.segmenter.pairs, self.recipe.segmenter.preset, self.tracking)
-
-    def write_segmenter_sheet(self, graph: Path, path: Path) -> None:
-        lung_unet.write_sheet(self._data / self.recipe.segmenter.pairs, self.recipe.segmenter.preset, graph, path)
-
     def films(self, view: View) -> dict[str, FilmStore]:
         """Film store of every cohort."""
         if self._stores is None:

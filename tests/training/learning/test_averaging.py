@@ -56,6 +56,7 @@ def test_reestimated_statistics_are_the_mean_over_batches_computed_by_hand() -> 
     network = Network(tiny_backbone(), (PROGNOSIS,))
     convolution, norm = network.backbone[0], network.backbone[1]
     norm.running_mean.fill_(9.0)
+    norm.num_batches_tracked.fill_(7)
     films = noise(5, seed=1)
     reestimate_batch_norm(network, films, batch_size=2)
 
