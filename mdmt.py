@@ -70,7 +70,7 @@ def phantom(
     ] = False,
     prognosis: Annotated[int, typer.Option(min=9, help="Films with an outcome.")] = 300,
     severity: Annotated[int, typer.Option(min=1, help="Films with a Brixia score.")] = 400,
-    link: Annotated[float, typer.Option(help="Log odds of SEVERE per standard deviation of severity.")] = 2.0,
+    link: Annotated[float, typer.Option(min=0.1, max=20, help="Log odds of SEVERE per standard deviation of severity.")] = 2.0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     sheet: Annotated[Optional[Path], typer.Option(help="Also write a contact sheet PNG.")] = None,  # noqa: UP045
     workers: WorkersOption = CORES,

@@ -40,7 +40,7 @@ class Training(BaseModel):
         "hold-off",
         description="'hold-off': full rate from the start, what the authors' code calls warm-up; 'linear': the rate also rises",
     )
-    monitor: str = Field("all", description="validation loss that decides: 'all' tasks, or one task's name")
+    monitor: str = Field("all", description="validation loss that decides: 'all' tasks, or one task's in units that learn it")
     reduction: Literal["sum", "mean"] = Field("sum", description="of the loss over a batch: 'sum' is equation 2")
     hidden: int = Field(128, ge=1, description="width of each head's hidden layer")
     dropout: float = Field(0.5, ge=0, lt=1)

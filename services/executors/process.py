@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from queue import Queue
 from threading import Thread
@@ -103,8 +104,9 @@ class _Worker:
 
     def send(self, job: Job) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(job.model_dump_json() + "\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # the worker is gone: its "ended" event is on the way and says so
+            self._process.stdin.write(job.model_dump_json() + "\n")
+            self._process.stdin.flush()
 
     def stop(self) -> None:
         """No job is cut: the worker is idle, or the run is being abandoned and nothing of it counts."""

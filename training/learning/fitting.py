@@ -114,7 +114,7 @@ def evaluate_loss(network: Network, val: Samples, settings: Training) -> dict[st
         if loss.counts[task]:
             right = (logits[task].argmax(1) == labels[:, j])[known[:, j]]
             figures[f"val_accuracy_{task}"] = float(right.float().mean())
-    monitored = [f"val_loss_{t}" for t in val.tasks] if settings.monitor == "all" else [f"val_loss_{settings.monitor}"]
+    monitored = [f"val_loss_{t}" for t in val.tasks] if settings.monitor not in val.tasks else [f"val_loss_{settings.monitor}"]
     figures["val_loss"] = sum(figures[name] for name in monitored)
     return figures
 

@@ -60,7 +60,7 @@ class SegmenterSettings:
         (n = 28, JSRT); 0.963 averaged over definitions. 9 s an epoch on a quiet machine, 14 when it is shared.
         (Measured with a warm-up of 10 instead of 11 % of the steps.)
         """
-        return cls(**({"epochs": 60, "bfloat16": fast_bfloat16()} | changes))
+        return cls(**({"epochs": 40, "bfloat16": fast_bfloat16()} | changes))
 
     @classmethod
     def demo(cls, **changes: Any) -> Self:

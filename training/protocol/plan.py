@@ -58,6 +58,8 @@ class Unit(BaseModel):
     def fingerprint(self) -> str:
         """SHA-256 of what decides the result: not the names of scheme and fold, so that equal work is found again; not the slots."""
         deciding = self.model_dump(mode="json", exclude={"scheme", "fold", "experiment", "samples"})
+        if len(self.parents) < 2:  # nothing is averaged: these two decide nothing
+            del deciding["beta"], deciding["batch_norm"]
         deciding["samples"] = sorted([s.cohort, s.row, s.digest, s.role, sorted(s.labels.items())] for s in self.samples)
         deciding["code"] = [REVISION, metadata.version("torch")]
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()

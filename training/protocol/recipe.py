@@ -99,6 +99,8 @@ class Recipe(_Value):
                 raise ValueError(
                     f"scheme {scheme.kind!r} leaves centres of {scheme.primary!r} out, which is no cohort of {names}"
                 )
+        if self.training.monitor not in ("all", *TASKS):
+            raise ValueError(f"monitor {self.training.monitor!r} is neither 'all' nor a task; known: {', '.join(TASKS)}")
         if self.headline not in TASKS:
             raise ValueError(f"headline {self.headline!r} is no task; known: {', '.join(TASKS)}")
         return self
