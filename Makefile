@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 
 .venv/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --progress-bar on --requirement requirements.lock
+	$(BIN)/pip install --progress-bar on --requirement requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 

@@ -157,7 +157,10 @@ class Tracking:
         except (MlflowException, OSError) as error:
             raise TrackingError(f"version {version} of {name} has no readable files: register it again") from error
 
-    def log_metrics(self, run_id: str, figures: Mapping[str, float]) -> None:
+    def log_outcome(self, run_id: str, figures: Mapping[str, float], folder: Path | None = None) -> None:
+        """Artifacts first: a run with metrics and no artifacts would look done."""
+        if folder is not None:
+            self.client.log_artifacts(run_id, str(folder))
         self.client.log_batch(run_id, metrics=_metrics(figures, 0))
 
     @contextmanager
@@ -179,16 +182,13 @@ class UnitRun:
     """An open run. One call per epoch, whatever the number of metrics."""
 
     def __init__(self, tracking: Tracking, run_id: str) -> None:
-        self._client, self.run_id = tracking.client, run_id
+        self._tracking, self.run_id = tracking, run_id
 
     def log_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
-        self._client.log_batch(self.run_id, metrics=_metrics(figures, epoch))
+        self._tracking.client.log_batch(self.run_id, metrics=_metrics(figures, epoch))
 
-    def log_outcome(self, figures: Mapping[str, float], folder: Path | None) -> None:
-        """Artifacts first: a run with metrics and no artifacts would look done."""
-        if folder is not None:
-            self._client.log_artifacts(self.run_id, str(folder))
-        self._client.log_batch(self.run_id, metrics=_metrics(figures, 0))
+    def log_outcome(self, figures: Mapping[str, float], folder: Path | None = None) -> None:
+        self._tracking.log_outcome(self.run_id, figures, folder)
 
 
 def _metrics(figures: Mapping[str, float], step: int) -> list[Metric]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from training.evaluation.comparison import Line
 from training.evaluation.metrics import HEADLINE, mean_and_sd
 
-HEADER = ("experiment", "backbone", "start", "scheme", "task", "films", "ACC", "F1", "G-mean", "AUC")
+HEADER = ("experiment", "backbone", "start", "scheme", "task", "films", "ACC", "F1", "G-mean", "AUC", "pooled ACC", "pooled AUC")
 
 
 def percent(values: Sequence[float]) -> str:
@@ -27,6 +27,7 @@ def rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
             line.task,
             str(line.films),
             *(percent(line.folds[m]) for m in HEADLINE),
+            *(f"{100 * line.pooled[m]:.1f}" if m in line.pooled else "–" for m in ("acc", "auc")),
         )
         for line in lines
     ]

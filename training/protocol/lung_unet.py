@@ -89,7 +89,7 @@ def _train(
         export_onnx(result, graph)
         onnx_flavour.save(graph, folder, [("film", "float32", (-1, 1, size, size))], [("lungs", "float32", (-1, 1, size, size))])
         figures = {f"test_dice_{_short(n)}_{k}": v for n, summary in result.test.items() for k, v in asdict(summary).items()}
-        run.log_outcome({**figures, "cpu_seconds": result.cpu_seconds, "seconds": result.seconds}, None)
+        run.log_outcome({**figures, "cpu_seconds": result.cpu_seconds, "seconds": result.seconds})
         return tracking.register(
             run.run_id, folder, NAME, tags | {"mdmt.test_dice": f"{result.test[settings.definition].mean:.4f}"}
         )

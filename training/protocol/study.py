@@ -1,25 +1,19 @@
 """A study: the stages in the order of the work, each of which finds what an earlier call has already done."""
 
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-import pandas as pd
-from mlflow.entities import Run
-
-from cxr.tasks import by_name
 from training.data.cohort import Cohort
 from training.data.films import FilmStore, prepare_cohort
 from training.evaluation.comparison import Line
-from training.evaluation.metrics import HEADLINE, Predictions, evaluate, mean_and_sd, pooled
 from training.protocol import lung_unet
-from training.protocol.experiments import EXPERIMENTS
 from training.protocol.job import Job
 from training.protocol.plan import Plan, Unit, make_plan
 from training.protocol.recipe import BackboneChoice, Recipe, find_data
+from training.protocol.summary import compare, summarise
 from training.tracking import Tracking
 
 SERVED = "mdmt"  # the experiment whose refit is registered
@@ -116,7 +110,8 @@ class Study:
             self._executor.run(jobs, view.unit_event)
             finished = tracking.finished()
         for group, run_id in parents.items():
-            _summarise(run_id, [finished[unit.fingerprint] for unit in plan.units if unit.group == group], tracking)
+            units = [unit for unit in plan.units if unit.group == group]
+            summarise(run_id, units[0].tasks, [finished[unit.fingerprint] for unit in units], tracking)
         return len(jobs), len(distinct)
 
     def compare(self) -> list[Line]:
@@ -124,40 +119,3 @@ class Study:
         if self._plan is None:
             raise RuntimeError("compare() needs plan() or run() first")
         return compare(self._plan, self.tracking)
-
-
-def _summarise(parent_run: str, members: Sequence[Run], tracking: Tracking) -> None:
-    """Mean and sd of every test metric over the folds, onto the parent run, unless they stand there already."""
-    names = sorted({name for run in members for name in run.data.metrics if name.startswith("test_")})
-    figures: dict[str, float] = {}
-    for name in names:
-        values = [run.data.metrics[name] for run in members if name in run.data.metrics]
-        figures[f"{name}_mean"], figures[f"{name}_sd"] = mean_and_sd(values)
-    known = tracking.client.get_run(parent_run).data.metrics
-    if any(known.get(name) != value for name, value in figures.items()):
-        tracking.log_metrics(parent_run, figures)
-
-
-def compare(plan: Plan, tracking: Tracking) -> list[Line]:
-    """The comparison of a finished plan, read back from MLflow. Raises TrackingError when a unit is not finished."""
-    finished = tracking.finished()
-    lines = []
-    for group in dict.fromkeys(unit.group for unit in plan.units):
-        units = [unit for unit in plan.units if unit.group == group]
-        runs = [finished.get(unit.fingerprint) or tracking.find(unit.fingerprint) for unit in units]
-        for task in by_name(units[0].tasks):
-            prefix = f"test_{task.name}_"
-            folds = {m: [r.data.metrics[prefix + m] for r in runs if prefix + m in r.data.metrics] for m in HEADLINE}
-            together = pooled([read_predictions(tracking, run, task.name, "test") for run in runs])
-            first, title = units[0], EXPERIMENTS[units[0].experiment].title
-            where = (first.experiment, title, first.backbone.name, first.backbone.weights, first.scheme, task.name)
-            lines.append(Line(*where, folds, evaluate(task, together), len(together)))
-    return lines
-
-
-def read_predictions(tracking: Tracking, run: Run, task: str, role: str) -> Predictions:
-    """One unit's predictions of one task, as it logged them."""
-    with tempfile.TemporaryDirectory() as folder:
-        table = pd.read_csv(tracking.download(run.info.run_id, f"{role}-{task}.csv", Path(folder)))
-    columns = [name for name in table.columns if name.startswith("p_")]
-    return Predictions(tuple(table["film"]), table["truth"].to_numpy(), table[columns].to_numpy())

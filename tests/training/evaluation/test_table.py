@@ -48,6 +48,8 @@ def test_a_line_has_one_cell_for_each_heading_in_its_order() -> None:
             "F1": "75.0 ± 0.0",
             "G-mean": "50.0 ± 0.0",
             "AUC": "–",
+            "pooled ACC": "75.0",
+            "pooled AUC": "–",
         }
     ]
 
