@@ -24,6 +24,7 @@ for _name, _value in {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "HF_HUB_OFFLINE": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "0",
@@ -33,7 +34,7 @@ for _name, _value in {
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 segmenter_app = typer.Typer(no_args_is_help=True, help="The lung U-Net.")
 app.add_typer(segmenter_app, name="segmenter")
-out, err = Console(width=None if sys.stdout.isatty() else 150), Console(stderr=True)
+out, err = Console(width=None if sys.stdout.isatty() else 165), Console(stderr=True)
 OUR_ROOMS = ("cxr", "training", "services", "serving")
 
 RecipeOption = Annotated[str, typer.Option(help="Name of a shipped recipe (demo, real-cxr, smoke) or path of a .json file.")]

@@ -30,6 +30,7 @@ FINGERPRINT, KIND, GROUP, RECIPE, PARENT = (
     "mlflow.parentRunId",
 )
 PAGE = 1000
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on runs, not on traces
 MLFLOW_FILES = ("MLmodel",)  # MLflow rewrites it on the way
 
 
@@ -70,7 +71,7 @@ class Tracking:
             if found is not None:
                 return str(found.experiment_id)
             location = (self.home / "artifacts").resolve().as_uri() if self._local else None
-            return str(self.client.create_experiment(name, artifact_location=location))
+            return str(self.client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS))
 
     def runs(self, **tags: str) -> list[Run]:
         """FINISHED runs of every experiment that carry all the tags (names without the "mdmt." prefix), newest first."""
