@@ -140,12 +140,15 @@ def test_every_film_was_prepared_and_the_report_covers_every_experiment_and_task
         assert len(line.folds["acc"]) == 2
 
 
-def test_the_group_run_holds_the_mean_over_folds_that_the_report_shows(journey: Journey) -> None:
+def test_the_group_run_holds_mean_and_pooled_figures_as_the_report_shows_them(journey: Journey) -> None:
     line = next(line for line in journey.lines if (line.experiment, line.task) == ("mdmt", "severity"))
     group = "mdmt/shufflenet_v2_x0_5-scratch/cv"
     run_id = journey.tracking.parent_run(journey.tracking.experiment("mdmt-journey"), group, RECIPE.digest(), {})
     metrics = journey.tracking.client.get_run(run_id).data.metrics
     assert metrics["test_severity_acc_mean"] == pytest.approx(np.mean(line.folds["acc"]))
+    assert metrics["pooled_severity_acc"] == pytest.approx(line.pooled["acc"])
+    pictures = {artifact.path for artifact in journey.tracking.client.list_artifacts(run_id)}
+    assert pictures == {"pooled-prognosis.png", "pooled-severity.png"}
 
 
 def test_the_same_recipe_again_runs_nothing_and_registers_nothing(journey: Journey) -> None:
