@@ -71,6 +71,9 @@ def phantom(
     ] = False,
     prognosis: Annotated[int, typer.Option(min=9, help="Films with an outcome.")] = 300,
     severity: Annotated[int, typer.Option(min=1, help="Films with a Brixia score.")] = 400,
+    loading: Annotated[
+        float, typer.Option(min=0.05, max=0.99, help="Correlation of each zone with severity; the rest is noise.")
+    ] = 0.8,
     link: Annotated[float, typer.Option(min=0.1, max=20, help="Log odds of SEVERE per standard deviation of severity.")] = 2.0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     sheet: Annotated[Optional[Path], typer.Option(help="Also write a contact sheet PNG.")] = None,  # noqa: UP045
@@ -80,8 +83,9 @@ def phantom(
     from services.console import bar, phantom_report
     from training.data.cohorts.phantom import PhantomSpec, contact_sheet, generate
 
-    sizes = {"prognosis_films": prognosis, "severity_films": severity, "link": link, "seed": seed}
-    spec = PhantomSpec(link=link, seed=seed) if full else PhantomSpec.small(**sizes)
+    sizes = {"prognosis_films": prognosis, "severity_films": severity}
+    model = {"loading": loading, "link": link, "seed": seed}
+    spec = PhantomSpec(**model) if full else PhantomSpec.small(**sizes, **model)
     with bar(out, "phantom films") as progress:
         report = generate(folder, spec, workers, progress)
     out.print(phantom_report(report))
