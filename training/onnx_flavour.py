@@ -9,7 +9,6 @@ import onnx
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-GRAPH = "model.onnx"  # MLflow's own name for the file
 Tensor = tuple[str, str, tuple[int, ...]]  # name, numpy type, shape with -1 for a free axis
 
 

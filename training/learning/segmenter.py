@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,60 +19,9 @@ from monai.networks.nets.unet import UNet
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.data.lung_pairs import BEHIND_HEART, LungPair, PairArrays, load_arrays, split_pairs
+from training.data.lung_pairs import LungPair, PairArrays, load_arrays, split_pairs
 from training.learning.lung_augmentation import augment
-
-
-@dataclass(frozen=True)
-class SegmenterSettings:
-    """All that decides the result, with the pairs and the kind of CPU.
-
-    `definition` is the kind of lung that is exported and that chooses the best epoch. `channels` per level, each level half the
-    size of the one before; `size` in pixels must be divisible by 2 to the power of the levels. `bfloat16` trains in half precision;
-    validation, test and export stay float32.
-    """
-
-    definition: str = BEHIND_HEART
-    epochs: int = 60
-    batch: int = 8
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
-    size: int = 256
-    channels: tuple[int, ...] = (16, 32, 64, 128, 256)
-    bfloat16: bool = False
-    seed: int = 0
-    threads: int = 2
-
-    def __post_init__(self) -> None:
-        unit = 2 ** len(self.channels)
-        if self.size % unit:
-            raise ValueError(f"size {self.size} does not divide by {unit}, as {len(self.channels)} levels need; try {unit * 4}")
-        if self.epochs < 1 or self.batch < 2:
-            raise ValueError(f"found {self.epochs} epochs, batch {self.batch}; at least 1 epoch and 2 films per batch are needed")
-
-    @classmethod
-    def real(cls, **changes: Any) -> Self:
-        """For some hundred hand-drawn pairs.
-
-        On 493 real pairs (346 train, 74 val, 73 test; two cores, AMX): test Dice 0.951 mean, 0.959 median, 0.789 worst including
-        the part behind the heart (n = 45; two humans agree by 0.949 in the median) and 0.978, 0.980, 0.957 without the heart
-        (n = 28, JSRT), in 454 seconds and 677 CPU seconds (`mdmt segmenter train --recipe real-cxr`).
-        """
-        return cls(**({"epochs": 40, "bfloat16": fast_bfloat16()} | changes))
-
-    @classmethod
-    def demo(cls, **changes: Any) -> Self:
-        """For some hundred phantom pairs.
-
-        On 160 pairs of 480 to 800 pixels (112 train, 24 val, 24 test; two cores, AMX, shared): test Dice 0.985 mean, 0.987 median,
-        0.959 worst in 89 seconds of both cores.
-        """
-        return cls(**({"epochs": 20, "bfloat16": fast_bfloat16()} | changes))
-
-
-def fast_bfloat16() -> bool:
-    """Whether half precision pays here. Time per step against float32: 0.6 with AMX, 2 with AVX-512, 7 with AVX2 alone."""
-    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+from training.settings import SegmenterSettings
 
 
 @dataclass(frozen=True)

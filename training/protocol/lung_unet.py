@@ -1,4 +1,7 @@
-"""The lung U-Net as a tracked, registered model: trained once per (pairs, settings), found again by fingerprint."""
+"""The lung U-Net as a tracked, registered model: trained once per (pairs, settings), found again by fingerprint.
+
+torch is imported only when one is trained: finding one takes no seconds.
+"""
 
 import hashlib
 import json
@@ -9,18 +12,15 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from cxr.segmentation import OnnxSegmenter
-from training import onnx_flavour
 from training.data.lung_pairs import LungPair, load_arrays, read_pairs, split_pairs
 from training.evaluation.contact_sheet import Panel, contact_sheet
-from training.learning.segmenter import Epoch, SegmenterSettings, export_onnx, train_segmenter
-from training.onnx_flavour import GRAPH
 from training.protocol.recipe import RecipeError
+from training.settings import SegmenterSettings
 from training.tracking import Tracking
 
-NAME = "lung-unet"
+NAME, GRAPH = "lung-unet", "model.onnx"
 REVISION = 1  # raise it when the training code gives other weights for the same pairs and settings
 PRESETS: dict[str, Callable[[], SegmenterSettings]] = {
     "demo": SegmenterSettings.demo,
@@ -42,7 +42,7 @@ def ensure_segmenter(
     if not (folder / GRAPH).is_file():
         version = tracking.version_with(NAME, "mdmt.fingerprint", fingerprint)
         if version is None:
-            version = _train(pairs, settings, fingerprint, tracking, lambda epoch: progress(epoch.number + 1, settings.epochs))
+            version = _train(pairs, settings, fingerprint, tracking, lambda epoch: progress(epoch, settings.epochs))
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as work:  # under its own name only when whole
             Path(tracking.download_version(NAME, version, Path(work) / "model")).rename(folder)
@@ -70,8 +70,11 @@ def _train(
     settings: SegmenterSettings,
     fingerprint: str,
     tracking: Tracking,
-    progress: Callable[[Epoch], None],
+    progress: Callable[[int], None],
 ) -> int:
+    from training import onnx_flavour
+    from training.learning.segmenter import Epoch, export_onnx, train_segmenter
+
     tags = {"mdmt.kind": "segmenter", "mdmt.fingerprint": fingerprint, "mdmt.pairs": str(len(pairs))}
     experiment_id = tracking.experiment(NAME)
     with (
@@ -82,7 +85,7 @@ def _train(
         def each_epoch(epoch: Epoch) -> None:
             figures = {f"val_dice_{_short(name)}": value for name, value in epoch.dice.items()}
             run.log_epoch(epoch.number, {"train_loss": epoch.loss, **figures})
-            progress(epoch)
+            progress(epoch.number + 1)
 
         result = train_segmenter(pairs, settings, each_epoch)
         graph, folder, size = Path(work) / "graph.onnx", Path(work) / "model", settings.size
@@ -106,7 +109,7 @@ def write_sheet(pairs_folder: Path, preset: str, graph: Path, path: Path, most: 
     test = split_pairs(read_pairs(pairs_folder), settings.seed).test
     chosen = [pair for pair in test if pair.definition == settings.definition][:most]
     arrays = load_arrays(chosen, settings.size)
-    segmenter = OnnxSegmenter.from_file(graph, threads=torch.get_num_threads())
+    segmenter = OnnxSegmenter.from_file(graph, threads=settings.threads)
     panels = []
     for film, lungs in zip(arrays.films, arrays.lungs, strict=True):
         found = segmenter.probability(film)

@@ -12,7 +12,8 @@ from PIL import Image
 from training.data.lung_pairs import BEHIND_HEART, WITHOUT_HEART, LungPair
 from training.evaluation.contact_sheet import Panel, contact_sheet
 from training.learning.lung_augmentation import augment
-from training.learning.segmenter import LungNetwork, SegmenterSettings, export_onnx, fast_bfloat16, train_segmenter
+from training.learning.segmenter import LungNetwork, export_onnx, train_segmenter
+from training.settings import SegmenterSettings, fast_bfloat16
 
 SMALL = SegmenterSettings(epochs=8, batch=4, size=64, channels=(8, 16, 32), bfloat16=False, threads=1, learning_rate=1e-2)
 

@@ -27,5 +27,5 @@ def recipe() -> Recipe:
             Scheme(kind="cv", folds=2),
             Scheme(kind="loco", primary="aiforcovid", centres=("A", "F")),
         ),
-        training=Training(batch_size=16, max_epochs=30, patience=10, warmup_epochs=5, dropout=0.3),
+        training=Training(batch_size=16, max_epochs=24, patience=8, warmup_epochs=4, dropout=0.3),
     )
