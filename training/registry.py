@@ -31,10 +31,10 @@ from training.evaluation.table import percent
 from training.learning.network import Network, create, export_onnx
 from training.protocol.plan import Unit
 from training.protocol.recipe import BackboneChoice, Recipe, RecipeError
+from training.protocol.study import SERVED
 from training.protocol.unit import WEIGHTS as UNIT_WEIGHTS
 from training.tracking import Tracking, git_commit
 
-SERVED_EXPERIMENT = "mdmt"
 REVISION = 1  # raise it when a bundle of the same unit comes out differently
 BUNDLE_TAG = "mdmt.bundle"
 GOLDEN_SEED = 20261123  # no cohort is made with it
@@ -48,11 +48,11 @@ def pick(recipe: Recipe, lines: Sequence[Line]) -> BackboneChoice:
     """The backbone whose MDMT networks have the highest mean of `recipe.pick` on the headline task over the first scheme's folds."""
     candidates = [
         line for line in lines
-        if (line.experiment, line.scheme, line.task) == (SERVED_EXPERIMENT, recipe.schemes[0].kind, recipe.headline)
+        if (line.experiment, line.scheme, line.task) == (SERVED, recipe.schemes[0].kind, recipe.headline)
         and line.folds[recipe.pick]
     ]  # fmt: skip
     if not candidates:
-        raise RecipeError(f"recipe {recipe.name!r} has no {SERVED_EXPERIMENT!r} result on task {recipe.headline!r} to pick from")
+        raise RecipeError(f"recipe {recipe.name!r} has no {SERVED!r} result on task {recipe.headline!r} to pick from")
     best = max(candidates, key=lambda line: (mean_and_sd(line.folds[recipe.pick])[0], line.backbone))
     return next(b for b in recipe.backbones if (b.name, b.weights) == (best.backbone, best.weights))
 
@@ -67,7 +67,7 @@ def register(recipe: Recipe, unit: Unit, lines: Sequence[Line], segmenter: Path,
         return known, False
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "bundle"
-        honest = [line for line in lines if line.experiment == SERVED_EXPERIMENT and line.backbone == unit.backbone.name]
+        honest = [line for line in lines if line.experiment == SERVED and line.backbone == unit.backbone.name]
         write_bundle(folder, recipe, unit, honest, segmenter, tracking)
         tags = {BUNDLE_TAG: fingerprint, "mdmt.recipe": recipe.name, "mdmt.unit": unit.fingerprint, **_estimates(honest)}
         return tracking.register(run.info.run_id, folder, recipe.registered_name, tags), True

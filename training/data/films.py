@@ -16,7 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,11 +49,16 @@ class FilmStore:
 
     def pixels(self) -> NDArray[np.uint8]:
         """All slots (N, S, S), memory-mapped, read only; slots of failures are zero and must not be used."""
-        return np.memmap(self.folder / FILMS, dtype=np.uint8, mode="r").reshape(-1, self.size, self.size)
+        return open_pixels(self.folder, self.size)
 
     def verdicts(self) -> dict[str, int]:
         """Films by lung verdict or error code."""
         return dict(Counter(entry.get("verdict", entry.get("error")) for entry in self.entries.values()))
+
+
+def open_pixels(folder: Path, size: int, mode: Literal["r", "r+"] = "r") -> np.memmap[tuple[int, ...], np.dtype[np.uint8]]:
+    """All slots of the store in `folder`, memory-mapped: (N, size, size) uint8."""
+    return np.memmap(folder / FILMS, dtype=np.uint8, mode=mode).reshape(-1, size, size)
 
 
 def prepare_cohort(
@@ -74,7 +79,7 @@ def prepare_cohort(
     todo = [(row.id, slots[row.id], str(row.image)) for row in cohort.rows if not _unchanged(done.get(row.id), row.image)]
     finished = len(ids) - len(todo)
     if todo:
-        array = np.memmap(folder / FILMS, dtype=np.uint8, mode="r+").reshape(-1, spec.size, spec.size)
+        array = open_pixels(folder, spec.size, "r+")
         _finish_line(folder / JOURNAL)
         with (folder / JOURNAL).open("a") as journal:
             for entry, pixels in _prepared(todo, spec, segmenter, workers):

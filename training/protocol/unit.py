@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from cxr.engine import softmax
 from cxr.tasks import by_name
-from training.data.films import FILMS
+from training.data.films import open_pixels
 from training.data.folds import ROLES
 from training.data.samples import Samples, assemble
 from training.evaluation import plots
@@ -51,7 +51,7 @@ def run_unit(
 
 def collect(unit: Unit, stores: Mapping[str, Path], role: str) -> Samples:
     """The unit's films of one role, in memory, in the order of `unit.part(role)`."""
-    films = {name: np.memmap(folder / FILMS, np.uint8, "r").reshape(-1, unit.size, unit.size) for name, folder in stores.items()}
+    films = {name: open_pixels(folder, unit.size) for name, folder in stores.items()}
     part = unit.part(role)
     pixels = [np.asarray(films[s.cohort][s.slot]) for s in part]
     return assemble(pixels, [f"{s.cohort}/{s.row}" for s in part], [s.labels for s in part], unit.tasks)
