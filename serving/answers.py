@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from cxr.bundle import Bundle, Prediction, TaskAnswer
 from cxr.segmentation import Verdict
@@ -72,6 +72,12 @@ class PredictionAnswer(BaseModel):
     request_id: str
     timings_ms: Timings
     notice: str = NOTICE
+
+    @model_serializer(mode="wrap")
+    def _answers_first(self, serialise: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # a type would replace the schema
+        fields = serialise(self)
+        tasks = self.__pydantic_extra__ or {}
+        return {name: fields[name] for name in (*tasks, *fields)}
 
 
 def answer(prediction: Prediction, bundle: Bundle, model: ModelId, request_id: str, timings: Timings) -> PredictionAnswer:

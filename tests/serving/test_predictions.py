@@ -149,3 +149,8 @@ def test_openapi_documents_the_notice_the_upload_and_every_refusal(client: TestC
     assert set(operation["responses"]) == {"200", "408", "413", "415", "422", "500", "503"}
     assert "no-lungs" in operation["responses"]["422"]["content"]["application/problem+json"]["examples"]
     assert client.get("/docs").status_code == 200
+
+
+def test_the_answers_come_first_in_the_body(client: TestClient) -> None:
+    body = client.post("/predict", content=encoded(film()), headers=PNG).json()
+    assert list(body)[:2] == ["prognosis", "severity"]
