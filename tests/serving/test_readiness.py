@@ -1,6 +1,7 @@
 """Ready means: a bundle has answered its golden case."""
 
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -50,21 +51,25 @@ def test_a_registry_that_comes_back_makes_the_service_ready_by_itself(bundle_fol
         return loader(bundle_folder)()
 
     with service(load, ready=False, retry_seconds=0.02) as client:
-        time.sleep(0.1)
-        assert "the registry does not answer" in client.get("/readyz").text
+        deadline = time.monotonic() + 10
+        while "the registry does not answer" not in client.get("/readyz").text:
+            assert time.monotonic() < deadline, client.get("/readyz").text
         failing = False
         wait_for(client, 200)
         assert client.post("/predict", content=encoded(film()), headers=PNG).status_code == 200
 
 
 def test_a_slow_registry_delays_readiness_not_life(bundle_folder: Path) -> None:
+    answers = threading.Event()
+
     def load() -> LoadedBundle:
-        time.sleep(0.3)
+        assert answers.wait(30)
         return loader(bundle_folder)()
 
     with service(load, ready=False) as client:
         assert client.get("/livez").status_code == 200
         assert "still being loaded" in client.get("/readyz").json()["detail"]
+        answers.set()
         wait_for(client, 200)
 
 
