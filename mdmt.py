@@ -109,10 +109,11 @@ def segmenter_train(
     choice = load_recipe(recipe)
     folder, preset = pairs or find_data(choice, data) / choice.segmenter.pairs, preset or choice.segmenter.preset
     with StudyView(out) as view:
-        graph = lung_unet.ensure_segmenter(folder, preset, tracking(), lambda epoch, n: view.stage("lung U-Net", epoch, n))
-    out.print(f"lung U-Net: {graph}; Dice on held-out pairs: {lung_unet.registered_dice(folder, preset, tracking())}")
+        tracked = tracking()
+        unet = lung_unet.ensure_segmenter(folder, preset, tracked, lambda epoch, n: view.stage("lung U-Net", epoch, n))
+    out.print(f"lung U-Net: {unet.graph}; Dice on held-out pairs: {lung_unet.registered_dice(unet.fingerprint, tracked)}")
     if sheet:
-        lung_unet.write_sheet(folder, preset, graph, sheet)
+        lung_unet.write_sheet(folder, preset, unet.graph, sheet)
 
 
 @app.command()

@@ -59,7 +59,7 @@ def pick(recipe: Recipe, lines: Sequence[Line]) -> BackboneChoice:
 
 def register(recipe: Recipe, unit: Unit, lines: Sequence[Line], segmenter: Path, tracking: Tracking) -> tuple[int, bool]:
     """Bundle the refitted unit and register it. Returns (version, whether it is new): an equal bundle is not registered twice."""
-    run = tracking.find(unit.fingerprint)
+    run_id = tracking.find(unit.fingerprint).info.run_id
     parts = [unit.fingerprint, hashlib.sha256(segmenter.read_bytes()).hexdigest(), recipe.digest(), str(REVISION)]
     fingerprint = hashlib.sha256("".join(parts).encode()).hexdigest()
     known = tracking.version_with(recipe.registered_name, BUNDLE_TAG, fingerprint)
@@ -67,41 +67,47 @@ def register(recipe: Recipe, unit: Unit, lines: Sequence[Line], segmenter: Path,
         return known, False
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "bundle"
-        honest = [line for line in lines if line.experiment == SERVED and line.backbone == unit.backbone.name]
-        write_bundle(folder, recipe, unit, honest, segmenter, tracking)
+        honest = estimates_of(unit.backbone, lines)
+        write_bundle(folder, recipe, unit, run_id, honest, segmenter, tracking)
         tags = {BUNDLE_TAG: fingerprint, "mdmt.recipe": recipe.name, "mdmt.unit": unit.fingerprint, **_estimates(honest)}
-        return tracking.register(run.info.run_id, folder, recipe.registered_name, tags), True
+        return tracking.register(run_id, folder, recipe.registered_name, tags), True
+
+
+def estimates_of(backbone: BackboneChoice, lines: Sequence[Line]) -> list[Line]:
+    """The lines that speak for the served network: same experiment, same backbone, started from the same weights."""
+    served = (SERVED, backbone.name, backbone.weights)
+    return [line for line in lines if (line.experiment, line.backbone, line.weights) == served]
 
 
 def write_bundle(
-    folder: Path, recipe: Recipe, unit: Unit, lines: Sequence[Line], segmenter: Path, tracking: Tracking
+    folder: Path, recipe: Recipe, unit: Unit, run_id: str, lines: Sequence[Line], segmenter: Path, tracking: Tracking
 ) -> Manifest:
-    """Everything that a served version is made of, into a new `folder`."""
+    """Everything that a served version is made of, into a new `folder`. `run_id` is the run that trained `unit`."""
     tasks = by_name(unit.tasks)
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        weights = tracking.artifact(unit.fingerprint, UNIT_WEIGHTS, work)
+        weights = tracking.download(run_id, UNIT_WEIGHTS, work)
         network = create(unit.backbone.name, unit.backbone.weights, tasks, unit.training.hidden, unit.training.dropout, unit.seed)
         network.load_state_dict(load_file(weights))
         _save_onnx(network, unit.size, work / "network.onnx", folder)
         (folder / WEIGHTS).write_bytes(weights.read_bytes())
-        temperatures = {task.name: _temperature(unit, task.name, tracking, work) for task in tasks}
+        temperatures = {task.name: _temperature(run_id, task.name, tracking, work) for task in tasks}
     (folder / SEGMENTER).write_bytes(segmenter.read_bytes())
     (folder / GOLDEN).write_bytes(golden_film())
     table = [(line.scheme, line.task, str(line.films), *(percent(line.folds[m]) for m in HEADLINE)) for line in lines]
     films = {c: sum(s.cohort == c for s in unit.samples) for c in sorted({s.cohort for s in unit.samples})}
-    backbone = f"{unit.backbone.name} ({network.origin})"
+    backbone, commit = f"{unit.backbone.name} ({network.origin})", git_commit()
     card = model_card(
-        recipe.registered_name, tasks, recipe.name, recipe.digest(), git_commit(), backbone, films, temperatures, table
+        recipe.registered_name, tasks, recipe.name, recipe.digest(), commit, backbone, films, temperatures, table
     )  # fmt: skip
     (folder / CARD).write_text(card)
     lineage = {
-        "run": tracking.find(unit.fingerprint).info.run_id,
+        "run": run_id,
         "unit": unit.fingerprint,
         "recipe": recipe.name,
         "recipe_digest": recipe.digest(),
         "data_digest": unit.data_digest,
-        "code": git_commit(),
+        "code": commit,
         "backbone": backbone,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -116,8 +122,8 @@ def _save_onnx(network: Network, size: int, graph: Path, folder: Path) -> None:
     onnx_flavour.save(graph, folder, [("film", "uint8", (-1, 1, size, size))], logits)
 
 
-def _temperature(unit: Unit, task: str, tracking: Tracking, work: Path) -> float:
-    table = pd.read_csv(tracking.artifact(unit.fingerprint, f"val-{task}.csv", work))
+def _temperature(run_id: str, task: str, tracking: Tracking, work: Path) -> float:
+    table = pd.read_csv(tracking.download(run_id, f"val-{task}.csv", work))
     logits = table[[name for name in table.columns if name.startswith("logit_")]].to_numpy()
     return fit_temperature(logits, table["truth"].to_numpy())
 

@@ -9,12 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from queue import Queue
 from threading import Thread
-from typing import Any
 
-from training.protocol.job import Job
+from training.protocol.job import Event, Job
 from training.protocol.plan import Unit
-
-Event = dict[str, Any]
 
 
 class UnitsFailed(RuntimeError):

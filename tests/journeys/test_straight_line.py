@@ -26,7 +26,8 @@ from training.evaluation.comparison import Line
 from training.learning.fitting import predict
 from training.learning.network import create
 from training.protocol.plan import Plan, Unit
-from training.protocol.recipe import BackboneChoice, CohortSource, Recipe, Scheme, SegmenterChoice
+from training.protocol.recipe import BackboneChoice, Recipe, Scheme, SegmenterChoice
+from training.protocol.recipes import PHANTOM_COHORTS
 from training.protocol.study import Study
 from training.registry import promote, register
 from training.settings import Training
@@ -37,10 +38,7 @@ RECIPE = Recipe(
     name="journey",
     description="one epoch, two folds, one centre left out",
     data=("nowhere",),
-    cohorts=(
-        CohortSource(name="aiforcovid", reader="aiforcovid", path="AIforCOVID"),
-        CohortSource(name="brixia", reader="brixia", path="BRIXIA"),
-    ),
+    cohorts=PHANTOM_COHORTS,
     segmenter=SegmenterChoice(preset="smoke"),
     pipeline=PipelineSpec(size=64),
     backbones=(BackboneChoice(name="shufflenet_v2_x0_5", weights="scratch"),),

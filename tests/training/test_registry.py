@@ -11,7 +11,7 @@ from cxr.reading import read
 from tests.serving.tiny_bundle import write_bundle
 from training.evaluation.comparison import Line
 from training.protocol.recipe import BackboneChoice, Recipe, RecipeError, load_recipe
-from training.registry import GateClosed, golden_film, pick, promote
+from training.registry import GateClosed, estimates_of, golden_film, pick, promote
 from training.tracking import Tracking, default_uri
 
 SMALL = BackboneChoice(name="shufflenet_v2_x0_5", weights="scratch")
@@ -51,6 +51,12 @@ def test_other_experiments_schemes_and_tasks_have_no_say() -> None:
 def test_a_recipe_without_a_result_to_pick_from_is_refused() -> None:
     with pytest.raises(RecipeError, match="no 'mdmt' result on task 'prognosis'"):
         pick(recipe(), [line(SMALL, [0.9], experiment="ft"), line(SMALL, [])])
+
+
+def test_a_version_is_described_by_the_figures_of_its_own_start_not_of_the_same_backbone_started_otherwise() -> None:
+    own = [line(FRESH, [0.6]), line(FRESH, [0.5], scheme="loco"), line(FRESH, [0.4], task="severity")]
+    others = [line(LITE, [0.9]), line(SMALL, [0.7]), line(FRESH, [0.8], experiment="ft")]
+    assert estimates_of(FRESH, [*others, *own]) == own
 
 
 def test_the_golden_film_is_generated_and_always_the_same() -> None:

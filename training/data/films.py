@@ -4,7 +4,7 @@
     journal.jsonl     one line per finished film, appended after its pixels are in the array
 
 The folder's name is made of the pipeline spec and the segmenter, so another spec or U-Net makes another store. A killed preparation
-goes on at the films that have no line; a file that changed (size and time, then content) is prepared again. Failures are lines too:
+goes on at the films that have no line; a file whose size or time changed is prepared again. Failures are lines too:
 they are counted and listed, and their films are left out of training; nothing stands in for them.
 """
 

@@ -124,5 +124,10 @@ def load_arrays(pairs: Sequence[LungPair], size: int) -> PairArrays:
     return PairArrays(films, lungs, tuple(pair.definition for pair in pairs))
 
 
+def dice(found: NDArray[np.bool_], drawn: NDArray[np.bool_]) -> float:
+    """Overlap of two masks of equal shape, 2·|A ∩ B| / (|A| + |B|): 0..1, and 0 when both are empty."""
+    return 2 * float((found & drawn).sum()) / max(1, int(found.sum() + drawn.sum()))
+
+
 def _rank(seed: int, patient: str) -> str:
     return hashlib.sha256(f"{seed}:{patient}".encode()).hexdigest()

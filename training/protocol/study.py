@@ -4,20 +4,19 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from training.data.cohort import Cohort
 from training.data.films import FilmStore, prepare_cohort
 from training.evaluation.comparison import Line
 from training.protocol import lung_unet
-from training.protocol.job import Job
+from training.protocol.job import Event, Job
 from training.protocol.plan import Plan, Unit, make_plan
 from training.protocol.recipe import BackboneChoice, Recipe, find_data
 from training.protocol.summary import compare, summarise
 from training.tracking import Tracking
 
 SERVED = "mdmt"  # the experiment whose refit is registered
-Event = dict[str, Any]
 
 
 class Executor(Protocol):
@@ -62,7 +61,7 @@ class Study:
         def progress(epoch: int, epochs: int) -> None:
             view.stage("lung U-Net", epoch, epochs)
 
-        return lung_unet.ensure_segmenter(self._data / choice.pairs, choice.preset, self.tracking, progress)
+        return lung_unet.ensure_segmenter(self._data / choice.pairs, choice.preset, self.tracking, progress).graph
 
     def films(self, view: View) -> dict[str, FilmStore]:
         """Film store of every cohort."""

@@ -30,13 +30,18 @@ class Backbone:
     std: tuple[float, float, float] = IMAGENET_STD
 
 
-def from_torchvision(name: str, weights: str, constructor: Callable[..., nn.Module], head: str, **options: object) -> Backbone:
-    """A torchvision network whose classifier `head` (its last Linear) becomes the identity."""
+def only_from_scratch(name: str, weights: str) -> None:
+    """Refuse weights that this machine does not have."""
     if weights != "scratch":
         raise WeightsNotFound(
             f"no {weights!r} weights for backbone {name!r} on this machine; use weights='scratch' in the recipe, "
             "or efficientnet_lite0, whose ImageNet weights come with the installed packages"
         )
+
+
+def from_torchvision(name: str, weights: str, constructor: Callable[..., nn.Module], head: str, **options: object) -> Backbone:
+    """A torchvision network whose classifier `head` (its last Linear) becomes the identity."""
+    only_from_scratch(name, weights)
     module = constructor(weights=None, **options)
     last = module.get_submodule(head)
     if not isinstance(last, nn.Linear):

