@@ -12,7 +12,8 @@ class Task:
     """One classification question asked of a film.
 
     `classes` are the labels in the order of the network's outputs. `meaning` holds one sentence per class for reports and
-    answers. `positive` is the class that binary F1 and ROC-AUC count as positive (None: macro averages only).
+    answers. `positive` is the class that binary F1 and ROC-AUC count as positive (None: macro averages only). `ordinal`: the
+    classes are ordered, so that how far an answer is off counts (quadratic kappa, mean absolute error).
     """
 
     name: str
@@ -21,6 +22,7 @@ class Task:
     meaning: tuple[str, ...]
     positive: int | None = None
     ranges: tuple[tuple[int, int], ...] = field(default=())
+    ordinal: bool = False
 
     def __post_init__(self) -> None:
         if len(self.meaning) != len(self.classes):
@@ -55,6 +57,7 @@ SEVERITY = Task(
     classes=("0", "1", "2", "3"),
     meaning=("Brixia global score 0-4", "Brixia global score 5-8", "Brixia global score 9-13", "Brixia global score 14-18"),
     ranges=((0, 4), (5, 8), (9, 13), (14, 18)),
+    ordinal=True,
 )
 
 TASKS: dict[str, Task] = {task.name: task for task in (PROGNOSIS, SEVERITY)}

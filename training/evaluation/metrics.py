@@ -13,11 +13,15 @@ HEADLINE = ("acc", "f1", "gmean", "auc")
 
 @dataclass(frozen=True)
 class Predictions:
-    """One task's answers on N films: film digest, true class (N,), probabilities (N, C). No patient, no file name."""
+    """One task's answers on N films: film digest, true class (N,), probabilities (N, C). No name of a patient or a file.
+
+    `patients` (N,) numbers the persons of this set from 0: films of one person are no independent evidence. None: one film each.
+    """
 
     films: tuple[str, ...]
     truth: NDArray[np.int64]
     probabilities: NDArray[np.float64]
+    patients: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.truth)

@@ -1,0 +1,48 @@
+"""What a study has produced, as values: the report, the statistics and the tables are made of these and of nothing else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from training.evaluation.metrics import Predictions
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """One task of one unit. A unit of two tasks gives two of these.
+
+    `subset` names the films used ("all", or a release such as "release-1"), `scheme` is "cv" or "loco", `fold` "cv-0" or "loco-A",
+    `repeat` counts repetitions of the scheme with other seeds. `figures` holds the test metrics without prefix ("acc", "f1",
+    "gmean", "auc", "brier", "ece", for ordinal tasks "kappa" and "mae", calibrated ones "ece_calibrated", …); `history` one row per
+    epoch ("train_loss", "val_loss", …). A unit that is not finished has `state` "quarantined" (with the reason) or "missing",
+    and no test predictions.
+    """
+
+    experiment: str
+    title: str
+    backbone: str
+    weights: str
+    subset: str
+    scheme: str
+    repeat: int
+    fold: str
+    task: str
+    state: Literal["finished", "quarantined", "missing"]
+    reason: str = ""
+    test: Predictions | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
+    history: Sequence[Mapping[str, float]] = ()
+    best_epoch: int = 0
+    run_id: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything a report shows. `provenance` is text for a reader: commit, versions, digests, times."""
+
+    recipe: str
+    description: str
+    headline: str
+    units: tuple[UnitResult, ...]
+    provenance: Mapping[str, str] = field(default_factory=dict)
