@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 from rich.console import Console
 
+from services.commands.phantom import phantom
+from services.commands.weights import weights_app
+
 if TYPE_CHECKING:
     from training.protocol.study import Study
     from training.tracking import Tracking
@@ -34,10 +37,12 @@ for _name, _value in {
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 segmenter_app = typer.Typer(no_args_is_help=True, help="The lung U-Net.")
 app.add_typer(segmenter_app, name="segmenter")
+app.add_typer(weights_app, name="weights")
+app.command()(phantom)
 out, err = Console(width=None if sys.stdout.isatty() else 165), Console(stderr=True)
 OUR_ROOMS = ("cxr", "training", "services", "serving")
 
-RecipeOption = Annotated[str, typer.Option(help="Name of a shipped recipe (demo, real-cxr, smoke) or path of a .json file.")]
+RecipeOption = Annotated[str, typer.Option(help="Name of a shipped recipe (demo, paper, …) or path of a .json file.")]
 DataOption = Annotated[Optional[Path], typer.Option(help="Data folder; default: the recipe's own.")]  # noqa: UP045
 WorkersOption = Annotated[int, typer.Option(min=1, help="Processes, one thread each; default: the cores of this machine.")]
 CORES = os.cpu_count() or 1
@@ -61,36 +66,6 @@ def study(recipe: str, data: Path | None, workers: int) -> "Study":
     from training.protocol.study import Study
 
     return Study(chosen, data, tracking(), ProcessExecutor(workers), workers)
-
-
-@app.command()
-def phantom(
-    folder: Annotated[Path, typer.Option(help="Where the cohort is written.")] = Path("state/phantom"),
-    full: Annotated[
-        bool, typer.Option("--full", help="The published cohorts' sizes: 1,586 + 4,707 films of 1,000-2,000 pixels.")
-    ] = False,
-    prognosis: Annotated[int, typer.Option(min=9, help="Films with an outcome.")] = 300,
-    severity: Annotated[int, typer.Option(min=1, help="Films with a Brixia score.")] = 400,
-    loading: Annotated[
-        float, typer.Option(min=0.05, max=0.99, help="Correlation of each zone with severity; the rest is noise.")
-    ] = 0.8,
-    link: Annotated[float, typer.Option(min=0.1, max=20, help="Log odds of SEVERE per standard deviation of severity.")] = 2.0,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    sheet: Annotated[Optional[Path], typer.Option(help="Also write a contact sheet PNG.")] = None,  # noqa: UP045
-    workers: WorkersOption = CORES,
-) -> None:
-    """Make a cohort of generated chest X-rays in the layouts of AIforCOVID and BRIXIA."""
-    from services.console import bar, phantom_report
-    from training.data.cohorts.phantom import PhantomSpec, contact_sheet, generate
-
-    sizes = {"prognosis_films": prognosis, "severity_films": severity}
-    model = {"loading": loading, "link": link, "seed": seed}
-    spec = PhantomSpec(**model) if full else PhantomSpec.small(**sizes, **model)
-    with bar(out, "phantom films") as progress:
-        report = generate(folder, spec, workers, progress)
-    out.print(phantom_report(report))
-    if sheet:
-        contact_sheet(spec, sheet)
 
 
 @segmenter_app.command("train")
@@ -128,36 +103,62 @@ def prepare(recipe: RecipeOption = "demo", data: DataOption = None, workers: Wor
 
 
 @app.command()
-def run(recipe: RecipeOption = "demo", data: DataOption = None, workers: WorkersOption = CORES) -> None:
+def plan(recipe: RecipeOption = "paper", data: DataOption = None, workers: WorkersOption = CORES) -> None:
+    """Count a recipe's units before anything is prepared: by experiment, shared ones, critical path, hours."""
+    from services.console import plan_report
+    from training.protocol.estimate import estimate, measured
+
+    ready = study(recipe, data, workers)
+    out.print(plan_report(estimate(ready.outline(), measured(ready.tracking.finished().values())), workers))
+
+
+@app.command()
+def run(
+    recipe: RecipeOption = "demo",
+    data: DataOption = None,
+    workers: WorkersOption = CORES,
+    forgive: Annotated[bool, typer.Option("--forgive", help="Try units again that failed too often.")] = False,
+) -> None:
     """Run every unit of the recipe that is not finished, and print the comparison."""
     from services.console import StudyView, comparison
+    from training.protocol.study import UnitsFailed
 
     with StudyView(out) as view:
         ready = study(recipe, data, workers)
-        ran, distinct = ready.run(view)
+        if forgive:
+            ready.claims.forgive(ready.plan(view).distinct)
+        ran = ready.run(view)
         lines = ready.compare()
-    out.print(f"{distinct} units, {ran} run now, {distinct - ran} found finished")
+    out.print(
+        f"{ran.distinct} units, {ran.now} run now, {ran.distinct - ran.now - len(ran.failed) - len(ran.skipped)} found finished"
+    )
     out.print(comparison(lines))
+    if ran.failed:
+        raise UnitsFailed(ran)
 
 
 @app.command()
 def report(
     recipe: RecipeOption = "demo",
     data: DataOption = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    folder: Annotated[Optional[Path], typer.Option(help="Where it is written; default: reports/<recipe> in the state.")] = None,  # noqa: UP045
+    markdown: Annotated[bool, typer.Option("--markdown", help="Only print the comparison as Markdown.")] = False,
 ) -> None:
-    """Print the comparison of a finished recipe, read back from MLflow."""
+    """Write the report of a recipe (HTML page, CSV, Markdown) from what MLflow holds, and log it there."""
     from services.console import StudyView, comparison
     from training.evaluation.table import markdown as as_markdown
 
     with StudyView(out) as view:
         ready = study(recipe, data, CORES)
         ready.plan(view)
+        if not markdown:
+            page = ready.report(folder or home() / "reports" / ready.recipe.name)
         lines = ready.compare()
     if markdown:
         sys.stdout.write(as_markdown(lines))
-    else:
-        out.print(comparison(lines))
+        return
+    out.print(comparison(lines))
+    out.print(f"report: {page}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Lung mask → square box → crop. Pure geometry; boxes are in pixels of the film they were found on."""
+"""Lung mask → square box → crop, with the lungs alone or all around them. Boxes are in pixels of the film they were found on."""
 
 from typing import NamedTuple
 
@@ -52,6 +52,18 @@ def _slide(start: int, length: int, limit: int) -> int:
     if length > limit:
         return (limit - length) // 2
     return min(max(start, 0), limit - length)
+
+
+def lungs_only(gray: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Film (H, W) uint8 and cleaned mask (any size) → the film with every pixel outside the mask exactly 0.
+
+    The mask is enlarged linearly and cut at one half: its border is then straight where nearest neighbours would leave steps of
+    as many pixels as the film is larger than the mask. Linear weights cannot overshoot, so nothing rings outside it.
+    """
+    height, width = gray.shape
+    drawn = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
+    inside = np.asarray(drawn.resize((width, height), Image.Resampling.BILINEAR)) >= 128
+    return np.where(inside, gray, np.uint8(0))
 
 
 def crop(gray: NDArray[np.uint8], box: Box, size: int) -> NDArray[np.uint8]:

@@ -4,19 +4,21 @@ Order, and why it matters:
 1. photometric fix and rescale (`cxr.reading`): afterwards bright means dense, whatever the vendor stored;
 2. robust percentiles → uint8 (`cxr.intensity`): before segmentation, because the U-Net has to see what it was trained on;
 3. U-Net → cleaned mask → square box: on the whole film, squeezed;
-4. crop of the ORIGINAL film, then one antialiased resize: cropping a reduced film would throw resolution away.
+4. crop of the ORIGINAL film, then one antialiased resize: cropping a reduced film would throw resolution away. "masked" blackens
+   what is not lung before that, at the film's own resolution: masking the small crop would leave reduced neighbours in its border.
 The output is uint8, so what training stores and what serving computes can be compared byte for byte.
 Normalisation is not done here: it is inside the network's graph, where no spelling can switch it off.
 """
 
 import hashlib
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from cxr.cropping import Box, crop, lung_box
+from cxr.cropping import Box, crop, lung_box, lungs_only
 from cxr.errors import FilmError
 from cxr.intensity import to_gray8
 from cxr.reading import SERVED, Limits, Radiograph, read
@@ -36,10 +38,15 @@ class PipelineSpec(BaseModel):
     threshold: float = Field(0.5, gt=0, lt=1, description="lung probability that counts as lung")
     smallest: float = Field(0.02, ge=0, lt=0.5, description="objects and holes under this share of the mask are removed")
     margin: float = Field(0.05, ge=0, lt=1, description="added to the box's width and height, half on each side")
+    crop: Literal["box", "masked"] = Field(
+        "box", description="'box': all that is in the box (the paper); 'masked': the lungs alone, black around them"
+    )
     revision: int = REVISION
 
     def digest(self) -> str:
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """SHA-256 of all fields. "box" does not count: films prepared before there was a choice keep their name."""
+        unchanged = {"crop"} if self.crop == "box" else None
+        return hashlib.sha256(self.model_dump_json(exclude=unchanged).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ def prepare_radiograph(radiograph: Radiograph, spec: PipelineSpec, segmenter: Se
         raise LungsNotFound(float(found.mean()), spec.smallest)
     height, width = gray.shape
     box = lung_box(lungs, (height, width), spec.margin)
-    pixels = crop(gray, box, spec.size)
+    pixels = crop(lungs_only(gray, lungs) if spec.crop == "masked" else gray, box, spec.size)
     return Film(
         pixels=pixels,
         box=box,

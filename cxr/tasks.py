@@ -1,6 +1,6 @@
 """What is predicted: a Task is a value, so that a further task needs no further code.
 
-`prognosis` is τ1 and `severity` is τ2 of the paper (section 3.1).
+`prognosis` is τ1 and `severity` is τ2 of the paper (section 3.1); `age` is an example of a third (docs/third-task.md).
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ class Task:
 
     `classes` are the labels in the order of the network's outputs. `meaning` holds one sentence per class for reports and
     answers. `positive` is the class that binary F1 and ROC-AUC count as positive (None: macro averages only). `ordinal`: the
-    classes are ordered, so that how far an answer is off counts (quadratic kappa, mean absolute error).
+    classes are ordered, so that how far an answer is off counts (quadratic kappa, mean absolute error). `ranges`: what each class
+    stands for, first and last value, where the classes are ranges of a whole number.
     """
 
     name: str
@@ -51,6 +52,7 @@ PROGNOSIS = Task(
 )
 
 # Equation 4 of the paper: G < 5, 5 <= G < 9, 9 <= G < 14, G >= 14 (the authors' code has other bounds, ours are the paper's).
+SEVERITY_BOUNDS = (5, 9, 14)
 SEVERITY = Task(
     name="severity",
     title="Severity category of the Brixia global score (τ2, BRIXIA)",
@@ -60,15 +62,44 @@ SEVERITY = Task(
     ordinal=True,
 )
 
-TASKS: dict[str, Task] = {task.name: task for task in (PROGNOSIS, SEVERITY)}
+AGE = Task(
+    name="age",
+    title="Age group at admission (AIforCOVID)",
+    classes=("under-50", "50-64", "65-79", "80-and-over"),
+    meaning=("younger than 50 years", "50 to 64 years old", "65 to 79 years old", "80 years or older"),
+    ranges=((0, 49), (50, 64), (65, 79), (80, 120)),
+    ordinal=True,
+)
+
+TASKS: dict[str, Task] = {task.name: task for task in (PROGNOSIS, SEVERITY, AGE)}
 
 
-def severity_category(global_score: int) -> int:
-    """Brixia global score (0..18) → severity category 0..3, equation 4 of the paper."""
-    for category, (low, high) in enumerate(SEVERITY.ranges):
-        if low <= global_score <= high:
-            return category
-    raise ValueError(f"Brixia global score {global_score} is outside 0..18: the sum of six zone scores of 0..3")
+def severity_bounds(bounds: Sequence[int]) -> tuple[int, int, int]:
+    """Lowest global scores of categories 1, 2 and 3, checked: whole, rising, within 1..18 so that no category is empty."""
+    if len(bounds) != 3 or any(type(bound) is not int for bound in bounds) or not 0 < bounds[0] < bounds[1] < bounds[2] <= 18:
+        raise ValueError(
+            f"severity bounds {tuple(bounds)}; allowed: three rising whole numbers of 1..18, the lowest global scores of categories "
+            f"1, 2 and 3, as in {SEVERITY_BOUNDS}"
+        )
+    return bounds[0], bounds[1], bounds[2]
+
+
+def severity_category(global_score: int, bounds: Sequence[int] = SEVERITY_BOUNDS) -> int:
+    """Brixia global score (0..18) → severity category 0..3, equation 4 of the paper.
+
+    `bounds` are the lowest scores of categories 1, 2 and 3; (5, 10, 15) are those of the authors' code.
+    """
+    if not 0 <= global_score <= 18:
+        raise ValueError(f"Brixia global score {global_score} is outside 0..18: the sum of six zone scores of 0..3")
+    return sum(global_score >= bound for bound in severity_bounds(bounds))
+
+
+def age_group(years: int) -> int:
+    """Completed years of age (0..120) → class of AGE."""
+    for group, (low, high) in enumerate(AGE.ranges):
+        if low <= years <= high:
+            return group
+    raise ValueError(f"an age of {years} years is outside 0..120")
 
 
 def zone_scores(text: str) -> tuple[int, int, int, int, int, int]:

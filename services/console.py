@@ -15,7 +15,17 @@ from training.data.films import FilmStore
 from training.evaluation.comparison import Line
 from training.evaluation.table import HEADER, rows
 from training.protocol.doctor import Finding
+from training.protocol.estimate import Estimate
 from training.protocol.plan import Plan, Unit
+
+# What a person should know while it runs; everything else is progress.
+REMARKS = {
+    "failed": "{title}: {kind}: {reason}",
+    "lost": "{title}: {reason}",
+    "disk-full": "disk full ({free_gib:.1f} GiB left): nothing new is begun until there is room",
+    "tracking-away": "{title}: the tracking server does not answer ({reason}); training goes on, figures are kept until it is back",
+    "tracking-back": "{title}: the tracking server is back",
+}
 
 
 def _progress(console: Console) -> Progress:
@@ -58,11 +68,15 @@ class StudyView:
             self._stages["units"] = self._progress.add_task("units", total=to_run, note="")
 
     def unit_event(self, unit: Unit, event: Mapping[str, Any]) -> None:
-        if event["event"] == "epoch":
+        kind = event["event"]
+        if kind == "epoch":
             self._epochs[unit.fingerprint] = f"{unit.experiment} {unit.fold} epoch {event['epoch']}"
         else:
             self._epochs.pop(unit.fingerprint, None)
+        if kind == "done" or (kind == "failed" and event["quarantined"]):
             self._progress.advance(self._stages["units"])
+        if kind in REMARKS:
+            self._progress.console.print(REMARKS[kind].format(title=unit.title, **event), markup=False, highlight=False)
         self._progress.update(self._stages["units"], note=" · ".join(self._epochs.values()))
 
 
@@ -106,4 +120,23 @@ def checklist(findings: Sequence[Finding]) -> Table:
     for finding in findings:
         sign = "[green]✓" if finding.there else "[red]✗" if finding.needed else "[yellow]–"
         table.add_row(sign, finding.what, finding.found, "" if finding.there else finding.remedy)
+    return table
+
+
+def plan_report(estimate: Estimate, workers: int) -> Table:
+    """Units by experiment, and what they will take."""
+    table = Table("experiment", "scheme", "subset", "units", "new", title="plan")
+    for (experiment, scheme, subset), (units, new) in estimate.counts.items():
+        table.add_row(experiment, scheme, subset, str(units), str(new) if new else "0, all shared")
+    table.add_section()
+    table.add_row("all", "", "", str(estimate.units), str(estimate.distinct), style="bold")
+    low, high = estimate.hours
+    path = estimate.critical
+    table.caption = (
+        f"one worker {low:,.1f} to {high:,.1f} hours (early stopping decides), {workers} workers at best {low / workers:,.1f} to "
+        f"{high / workers:,.1f}\ncritical path {path[0]:,.1f} to {path[1]:,.1f} hours: {' → '.join(estimate.chain)}\n"
+        f"costs: {'; '.join(estimate.sources)}"
+    )
+    if estimate.unknown:
+        table.caption += f"\nnot in the hours, nobody has measured them on this device: {', '.join(estimate.unknown)}"
     return table

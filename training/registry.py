@@ -19,7 +19,7 @@ from cxr.engine import Engine
 from cxr.pipeline import prepare
 from cxr.segmentation import OnnxSegmenter
 from cxr.tasks import by_name
-from training import onnx_flavour
+from training import imagenet, onnx_flavour
 from training.data.cohorts.phantom import PhantomSpec
 from training.data.cohorts.phantom.acquisition import expose
 from training.data.cohorts.phantom.plan import held_out_films
@@ -28,12 +28,14 @@ from training.evaluation.comparison import Line
 from training.evaluation.metrics import HEADLINE, mean_and_sd
 from training.evaluation.model_card import model_card
 from training.evaluation.table import percent
-from training.learning.network import Network, create, export_onnx
-from training.protocol.plan import Unit
+from training.learning.network import Network, export_onnx
+from training.protocol.desk import WEIGHTS as UNIT_WEIGHTS
+from training.protocol.execution import untrained
 from training.protocol.recipe import BackboneChoice, Recipe, RecipeError
 from training.protocol.study import SERVED
-from training.protocol.unit import WEIGHTS as UNIT_WEIGHTS
-from training.tracking import Tracking, git_commit
+from training.protocol.unit import Unit
+from training.runs import git_commit
+from training.tracking import Tracking
 
 REVISION = 1  # raise it when a bundle of the same unit comes out differently
 BUNDLE_TAG = "mdmt.bundle"
@@ -87,7 +89,7 @@ def write_bundle(
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         weights = tracking.download(run_id, UNIT_WEIGHTS, work)
-        network = create(unit.backbone.name, unit.backbone.weights, tasks, unit.training.hidden, unit.training.dropout, unit.seed)
+        network = untrained(unit, imagenet.folder(tracking.home))
         network.load_state_dict(load_file(weights))
         _save_onnx(network, unit.size, work / "network.onnx", folder)
         (folder / WEIGHTS).write_bytes(weights.read_bytes())
@@ -95,7 +97,7 @@ def write_bundle(
     (folder / SEGMENTER).write_bytes(segmenter.read_bytes())
     (folder / GOLDEN).write_bytes(golden_film())
     table = [(line.scheme, line.task, str(line.films), *(percent(line.folds[m]) for m in HEADLINE)) for line in lines]
-    films = {c: sum(s.cohort == c for s in unit.samples) for c in sorted({s.cohort for s in unit.samples})}
+    films = {c: sum(s.cohort == c for s in unit.sheet.samples) for c in sorted({s.cohort for s in unit.sheet.samples})}
     backbone, commit = f"{unit.backbone.name} ({network.origin})", git_commit()
     card = model_card(
         recipe.registered_name, tasks, recipe.name, recipe.digest(), commit, backbone, films, temperatures, table
@@ -106,7 +108,7 @@ def write_bundle(
         "unit": unit.fingerprint,
         "recipe": recipe.name,
         "recipe_digest": recipe.digest(),
-        "data_digest": unit.data_digest,
+        "data_digest": unit.sheet.digest,
         "code": commit,
         "backbone": backbone,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

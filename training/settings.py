@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from cxr.tasks import TASKS
 from training.data.lung_pairs import BEHIND_HEART
 
 
@@ -29,7 +30,9 @@ class Augmentation(BaseModel):
 
 
 class Training(BaseModel):
-    """Optimisation, stopping and regularisation of one unit."""
+    """Optimisation, stopping and regularisation of one unit. What the paper says is the default; what only the authors' code does is
+    said to be theirs. `task_weighting`, `mixing` and `squared_error` act in networks of several tasks and leave others as they are.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,13 +48,49 @@ class Training(BaseModel):
         description="'hold-off': full rate from the start, what the authors' code calls warm-up; 'linear': the rate also rises",
     )
     monitor: str = Field("all", description="validation loss that decides: 'all' tasks, or one task's in units that learn it")
-    reduction: Literal["sum", "mean"] = Field("sum", description="of the loss over a batch: 'sum' is equation 2")
+    schedule: Literal["constant", "plateau"] = Field(
+        "constant",
+        description="of the learning rate; 'plateau' (authors' code) lowers it when the sum of all tasks' losses stalls",
+    )
+    plateau_factor: float = Field(0.65, gt=0, lt=1, description="the authors' of τ2 and MDMT; their STL of τ1 has 0.75")
+    plateau_patience: int = Field(15, ge=0, description="epochs without a total loss lower by 1e-4 of itself, before each fall")
+    plateau_minimum: float = Field(1e-8, ge=0, description="the learning rate never falls below this")
+    reduction: Literal["sum", "mean"] = Field(
+        "sum", description="of the loss over a batch: 'sum' is equation 2, 'mean' the authors'"
+    )
+    squared_error: tuple[str, ...] = Field(
+        (), description="tasks with squared error of the outputs to one-hot instead of cross-entropy: τ1 in the authors' MDMT"
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="of cross-entropy in training; not in validation")
+    task_weighting: Literal["equal", "uncertainty", "sample-count"] = Field(
+        "equal",
+        description="of the tasks' losses; 'uncertainty': learned (Kendall, Gal and Cipolla 2018); "
+        "'sample-count': inverse to a task's number of training films, 1 where these are equal",
+    )
+    mixing: Literal["shuffled", "balanced"] = Field(
+        "shuffled",
+        description="of data sets in a batch; 'balanced': all tasks alike, the smaller set's films repeated in an epoch",
+    )
     hidden: int = Field(128, ge=1, description="width of each head's hidden layer")
     dropout: float = Field(0.5, ge=0, lt=1)
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the forward pass in training; evaluation is float32"
     )
+    normalisation: Literal["backbone", "none"] = Field(
+        "backbone", description="of films in [0, 1]; 'none': left so, as the authors' τ2 and MDMT runs lack a normalisation"
+    )
+    channels: Literal["gray", "scrambled"] = Field(
+        "gray", description="'scrambled': the authors' reshape of S×S×3 to 3×S×S, a defect kept for comparison"
+    )
     augmentation: Augmentation = Augmentation()
+
+    @field_validator("squared_error")
+    @classmethod
+    def _known_tasks(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        for name in tasks:
+            if name not in TASKS:
+                raise ValueError(f"squared_error names {name!r}, which is no task; known: {', '.join(TASKS)}")
+        return tasks
 
     def learning_rate_at(self, epoch: int) -> float:
         """Learning rate of an epoch (counted from 1)."""

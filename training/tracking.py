@@ -5,13 +5,11 @@ parent run    one per (experiment of the paper, backbone, scheme), tagged with t
 child run     one per fold, tagged with its fingerprint; FINISHED only when every artifact is in place
 """
 
-import platform
-import subprocess
+import os
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,10 @@ import mlflow
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
-from mlflow.entities import Metric, Param, Run
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+
+from training import runs
 
 FINGERPRINT, KIND, GROUP, RECIPE, PARENT = (
     "mdmt.fingerprint",
@@ -45,7 +45,8 @@ def default_uri(home: Path) -> str:
 class Tracking:
     """A tracking server, or a database on this machine. `home` is where a local database's artifacts and lock live."""
 
-    def __init__(self, uri: str, home: Path) -> None:
+    def __init__(self, uri: str, home: Path, ask: bool = True) -> None:
+        """`ask`: make sure that it answers, and make a new database's tables; a worker need not, its runner has."""
         self.uri, self.home = uri, home
         self._local = not uri.startswith(("http://", "https://"))
         home.mkdir(parents=True, exist_ok=True)
@@ -57,12 +58,21 @@ class Tracking:
             # starting at once leave it unusable.
             with FileLock(home / "mlflow.lock") if self._local else _no_lock():
                 self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-                self.client.search_experiments(max_results=1)
-                self.client.search_registered_models(max_results=1)
+                if ask:
+                    self.client.search_experiments(max_results=1)
+                    self.client.search_registered_models(max_results=1)
         except MlflowException as error:
             raise TrackingError(
                 f"no MLflow at {uri}: {error.message.splitlines()[0]}. Start it, or unset MLFLOW_TRACKING_URI"
             ) from error
+
+    @property
+    def claims_uri(self) -> str:
+        """Database of the claims on units: MLflow's own when it is one (see `protocol.claims`); behind a tracking server that of
+        MDMT_CLAIMS_URI, or a file in `home`, which is good for the runners that share that folder."""
+        if not self._local:
+            return os.environ.get("MDMT_CLAIMS_URI") or f"sqlite:///{(self.home / 'claims.db').resolve()}"
+        return self.uri
 
     def experiment(self, name: str) -> str:
         """Id of the MLflow experiment of that name, created when missing (by one process at a time)."""
@@ -89,6 +99,23 @@ class Tracking:
     def finished(self) -> dict[str, Run]:
         """Fingerprint → its FINISHED run, of every experiment."""
         return {run.data.tags[FINGERPRINT]: run for run in reversed(self.runs(kind="unit"))}
+
+    def readable(self, finished: Iterable[Run]) -> dict[str, bool]:
+        """Fingerprint → whether the run's files are all in the artifact store; sixteen runs are asked about at a time."""
+        members = list(finished)
+        with ThreadPoolExecutor(1 if self._local else 16) as pool:
+            answers = pool.map(lambda run: runs.is_readable(self.client, run), members)
+        return {run.data.tags[FINGERPRINT]: ok for run, ok in zip(members, answers, strict=True)}
+
+    def file_of(self, run: Run, name: str) -> Path:
+        """Path of one small file of a run on this machine. Raises TrackingError when it cannot be read."""
+        try:
+            path = runs.local_copy(self.client, run, name, self.home / "results")
+        except (MlflowException, OSError) as error:
+            raise TrackingError(f"run {run.info.run_id} has no readable {name!r}: run the recipe again") from error
+        if not path.is_file():
+            raise TrackingError(f"run {run.info.run_id} has no file {name!r}: run the recipe again")
+        return path
 
     def find(self, fingerprint: str) -> Run:
         """The FINISHED run of a fingerprint. Raises TrackingError when there is none."""
@@ -118,7 +145,7 @@ class Tracking:
         found = self.client.search_runs([experiment_id], wanted, max_results=1)
         if found:
             return str(found[0].info.run_id)
-        all_tags = {KIND: "group", GROUP: group, RECIPE: recipe_digest, **tags, **provenance()}
+        all_tags = {KIND: "group", GROUP: group, RECIPE: recipe_digest, **tags, **runs.provenance()}
         run = self.client.create_run(experiment_id, tags=all_tags, run_name=group)
         self.client.set_terminated(run.info.run_id)
         return str(run.info.run_id)
@@ -162,15 +189,12 @@ class Tracking:
         """Artifacts first: a run with metrics and no artifacts would look done."""
         if folder is not None:
             self.client.log_artifacts(run_id, str(folder))
-        self.client.log_batch(run_id, metrics=_metrics(figures, 0))
+        self.client.log_batch(run_id, metrics=runs.metrics_of(figures, 0))
 
     @contextmanager
     def run(self, experiment_id: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> Iterator["UnitRun"]:
         """An MLflow run that ends FINISHED, FAILED with an exception, or KILLED when interrupted."""
-        run = self.client.create_run(experiment_id, tags={**tags, **provenance()}, run_name=name)
-        run_id = run.info.run_id
-        entries = [Param(key, str(value)) for key, value in params.items()]
-        self.client.log_batch(run_id, params=entries)
+        run_id = runs.open_run(self.client, experiment_id, name, tags, params)
         try:
             yield UnitRun(self, run_id)
         except BaseException as error:
@@ -186,38 +210,14 @@ class UnitRun:
         self._tracking, self.run_id = tracking, run_id
 
     def log_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
-        self._tracking.client.log_batch(self.run_id, metrics=_metrics(figures, epoch))
+        self._tracking.client.log_batch(self.run_id, metrics=runs.metrics_of(figures, epoch))
 
     def log_outcome(self, figures: Mapping[str, float], folder: Path | None = None) -> None:
         self._tracking.log_outcome(self.run_id, figures, folder)
 
 
-def _metrics(figures: Mapping[str, float], step: int) -> list[Metric]:
-    now = int(time.time() * 1000)
-    return [Metric(key, float(value), now, step) for key, value in figures.items()]
-
-
 def _same(file: Path, copy: Path) -> bool:
     return copy.is_file() and copy.read_bytes() == file.read_bytes()
-
-
-def provenance() -> dict[str, str]:
-    """Tags that say which code and versions made a run."""
-    versions = {f"mdmt.version.{name}": metadata.version(name) for name in ("torch", "mlflow", "onnxruntime", "numpy")}
-    return {"mdmt.git_commit": git_commit(), "mdmt.version.python": platform.python_version(), **versions}
-
-
-def git_commit() -> str:
-    """Commit of the code that runs, "+changes" when the work tree differs, "unknown" outside a checkout."""
-    here = Path(__file__).parent
-    try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return commit + ("+changes" if changed else "")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from training.data.cohorts.phantom import PhantomSpec, generate
 PHANTOM = PhantomSpec(
     prognosis_films=12, severity_films=12, lung_pairs=0, held_out_films=2, pixels=(64, 96), canvas=128, films_per_subject=1.5
 )
-NO_READERS = {"phantom", "tables"}  # one writes what others read, one reads spreadsheets for the readers
+NO_READERS = {"phantom", "published_sizes", "tables"}  # two write what others read, one reads spreadsheets for the readers
 
 
 def as_public_prognosis(phantom: Path, root: Path) -> None:
@@ -51,6 +51,7 @@ def folder_of(name: str) -> Callable[[Path, Path], None]:
 # Reader, options, and how a phantom becomes a folder that it reads. A new reader adds its line here.
 CASES = {
     "aiforcovid": ("aiforcovid", {}, folder_of("AIforCOVID")),
+    "age_groups": ("age_groups", {}, folder_of("AIforCOVID")),
     "brixia": ("brixia", {}, folder_of("BRIXIA")),
     "public_cxr prognosis": ("public_cxr", {"part": "prognosis"}, as_public_prognosis),
     "public_cxr severity": ("public_cxr", {"part": "severity"}, as_public_severity),

@@ -1,16 +1,42 @@
 """A further task is one value: three tasks of three data sets train through the same network, loss and loop."""
 
+import re
+
 import numpy as np
+import pytest
 import torch
 
-from cxr.tasks import PROGNOSIS, SEVERITY, Task
+from cxr import tasks as known
+from cxr.tasks import AGE, PROGNOSIS, SEVERITY, Task
 from tests.training.learning.test_fitting import PLAIN, tiny_backbone, training
 from training.data.samples import Samples, assemble
 from training.learning.fitting import evaluate_loss, fit, predict
 from training.learning.network import Network
 
-AGE = Task("age", "Age group", ("under 50", "50 to 70", "over 70"), ("younger than 50", "from 50 to 70", "older than 70"))
 TASKS = (PROGNOSIS, SEVERITY, AGE)
+every_task = pytest.mark.parametrize("task", known.TASKS.values(), ids=lambda task: task.name)
+
+
+@every_task
+def test_every_task_has_distinct_classes_whose_names_can_be_parts_of_metric_names(task: Task) -> None:
+    assert known.TASKS[task.name] is task
+    assert len({name.casefold() for name in task.classes}) == len(task.classes) >= 2
+    assert all(re.fullmatch(r"[\w.-]+", name, re.ASCII) for name in (task.name, *task.classes))
+    assert all(task.meaning) and task.title
+    assert task.positive is None or (len(task.classes) == 2 and task.positive in (0, 1))
+
+
+@every_task
+def test_ranges_of_a_task_are_one_per_class_and_follow_each_other(task: Task) -> None:
+    assert len(task.ranges) in (0, len(task.classes))
+    assert all(low <= high for low, high in task.ranges)
+    assert all(high + 1 == low for (_, high), (low, _) in zip(task.ranges, task.ranges[1:], strict=False))
+    assert task.ordinal or not task.ranges
+
+
+def test_a_third_task_changes_nothing_of_the_two_of_the_paper() -> None:
+    assert list(known.TASKS)[:2] == ["prognosis", "severity"]
+    assert (PROGNOSIS.classes, SEVERITY.classes) == (("MILD", "SEVERE"), ("0", "1", "2", "3"))
 
 
 def three_sets(n: int = 20, seed: int = 0) -> Samples:
@@ -42,7 +68,7 @@ def test_three_tasks_of_three_data_sets_are_learned_together() -> None:
         assert after[f"val_loss_{task.name}"] < before[f"val_loss_{task.name}"] / 2
         assert after[f"val_accuracy_{task.name}"] > 0.8
     assert {name: rows.shape for name, rows in predict(network, val.films).items()} == {
-        "prognosis": (60, 2), "severity": (60, 4), "age": (60, 3),
+        "prognosis": (60, 2), "severity": (60, 4), "age": (60, 4),
     }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cxr.cropping import Box, crop, lung_box
+from cxr.cropping import Box, crop, lung_box, lungs_only
 
 
 def lungs(top: int, left: int, bottom: int, right: int, shape: tuple[int, int] = (200, 200)) -> NDArray[np.bool_]:
@@ -85,6 +85,47 @@ def test_an_empty_mask_has_no_box() -> None:
 def test_a_crop_of_the_boxs_own_size_is_the_films_own_pixels() -> None:
     film = np.random.default_rng(0).integers(0, 256, (90, 120), dtype=np.uint8)
     np.testing.assert_array_equal(crop(film, Box(30, 10, 94, 74), 64), film[10:74, 30:94])
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    height=st.integers(40, 700),
+    width=st.integers(40, 700),
+    size=st.integers(32, 128),
+    data=st.data(),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_is_not_lung_is_exactly_black_on_the_film_and_in_its_crop(
+    seed: int, height: int, width: int, size: int, data: st.DataObject
+) -> None:
+    rng = np.random.default_rng(seed)
+    gray = rng.integers(1, 256, (height, width), dtype=np.uint8)
+    top, left = data.draw(st.integers(0, 60)), data.draw(st.integers(0, 60))
+    mask = lungs(top, left, top + data.draw(st.integers(10, 40)), left + data.draw(st.integers(10, 40)), (100, 100))
+    mask &= rng.random(mask.shape) > data.draw(st.sampled_from([0, 0.2]))
+    masked = lungs_only(gray, mask)
+    assert masked.dtype == np.uint8 and masked.shape == gray.shape
+    inside = lungs_only(np.full_like(gray, 255), mask)
+    assert set(np.unique(inside)) <= {0, 255}
+    np.testing.assert_array_equal(masked, np.where(inside == 255, gray, 0))
+    other = np.where(inside == 255, gray, rng.integers(0, 256, gray.shape, dtype=np.uint8))
+    np.testing.assert_array_equal(lungs_only(other, mask), masked)
+    box = lung_box(mask, (height, width))
+    # The crop of the mask bounds the crop of the film: no weight of the resampling is negative, so nothing rings.
+    assert (crop(masked, box, size) <= crop(inside, box, size)).all()
+
+
+def test_the_masks_border_follows_the_lung_and_not_the_masks_pixels() -> None:
+    y, x = np.mgrid[0:64, 0:64]
+    slanted = lungs_only(np.full((1024, 1024), 255, np.uint8), x > y / 3 + 16) > 0
+    edge = slanted.argmax(axis=1)
+    assert np.abs(edge - (np.arange(1024) / 3 + 16 * 16)).max() <= 16
+    assert np.abs(np.diff(edge[100:900])).max() < 16  # nearest neighbours would jump by 1024 / 64
+
+
+def test_a_mask_that_covers_the_film_changes_nothing() -> None:
+    gray = np.random.default_rng(0).integers(0, 256, (300, 200), dtype=np.uint8)
+    np.testing.assert_array_equal(lungs_only(gray, np.ones((256, 256), bool)), gray)
 
 
 def test_reduction_averages_what_it_leaves_out() -> None:

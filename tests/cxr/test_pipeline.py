@@ -1,6 +1,7 @@
 """One image path: the same film in any encoding gives the same bytes, and without lungs there is no film."""
 
 import hashlib
+import json
 from io import BytesIO
 from typing import Any
 
@@ -20,8 +21,9 @@ from tests.cxr.dicoms import dicom
 from tests.serving.tiny_bundle import encoded, film
 
 SPEC = PipelineSpec(size=64)
-OTHER: dict[str, float] = {
-    "size": 65, "low": 2.0, "high": 98.0, "threshold": 0.4, "smallest": 0.03, "margin": 0.06, "revision": 2,
+OTHER: dict[str, float | str] = {
+    "size": 65, "low": 2.0, "high": 98.0, "threshold": 0.4, "smallest": 0.03, "margin": 0.06, "crop": "masked",
+    "revision": 2,
 }  # fmt: skip
 
 
@@ -133,6 +135,31 @@ def test_the_margin_and_the_percentiles_are_the_specs() -> None:
     assert prepare(encoded(film()), PipelineSpec(size=64, margin=0.2), DarkIsLung()).box.width > plain.box.width
 
 
+@pytest.mark.parametrize("lungs", [1, 2])
+def test_a_masked_film_is_the_boxed_film_with_black_around_the_lungs(lungs: int) -> None:
+    boxed = prepare(encoded(film(lungs=lungs)), SPEC, DarkIsLung())
+    masked = prepare(encoded(film(lungs=lungs)), PipelineSpec(size=64, crop="masked"), DarkIsLung())
+    assert (masked.box, masked.verdict, masked.coverage) == (boxed.box, boxed.verdict, boxed.coverage)
+    assert masked.digest != boxed.digest
+    kept = masked.pixels == boxed.pixels
+    assert 0.15 < kept.mean() < 0.9
+    assert (masked.pixels[~kept] < boxed.pixels[~kept]).all()
+    black = masked.pixels == 0
+    assert black[[0, 0, -1, -1], [0, -1, 0, -1]].all() and (~kept & ~black).mean() < 0.12  # only a border of one pixel is mixed
+
+
+@given(seed=st.integers(0, 1000))
+@settings(max_examples=10, deadline=None)
+def test_nothing_outside_the_lungs_reaches_a_masked_film(seed: int) -> None:
+    gray = np.full((160, 160), 255, np.uint8)
+    gray[40:120, 20:70] = gray[40:120, 90:140] = 40
+    gray[:2] = 0  # black and white are there whatever is drawn below
+    noisy = gray.copy()
+    noisy[125:155] = np.random.default_rng(seed).integers(150, 256, (30, 160))
+    masked = PipelineSpec(size=64, crop="masked")
+    assert prepare(png(noisy), masked, DarkIsLung()).digest == prepare(png(gray), masked, DarkIsLung()).digest
+
+
 def test_bad_films_are_refused_by_name_before_they_are_segmented() -> None:
     with pytest.raises(NoContrast):
         prepare(png(np.full((100, 100), 7, np.uint8)), SPEC, DarkIsLung())
@@ -148,6 +175,12 @@ def test_every_field_of_the_spec_changes_its_digest(field: str) -> None:
     changed = PipelineSpec(**(PipelineSpec().model_dump() | {field: OTHER[field]}))
     assert changed.digest() != PipelineSpec().digest() == PipelineSpec().digest()
     assert PipelineSpec.model_validate_json(changed.model_dump_json()).digest() == changed.digest()
+
+
+def test_a_boxed_spec_keeps_the_digest_it_had_before_there_was_a_choice() -> None:
+    before = {name: value for name, value in PipelineSpec().model_dump().items() if name != "crop"}
+    assert PipelineSpec().digest() == hashlib.sha256(json.dumps(before, separators=(",", ":")).encode()).hexdigest()
+    assert PipelineSpec.model_validate(before) == PipelineSpec()
 
 
 def test_a_spec_refuses_unknown_fields_and_changes() -> None:

@@ -4,11 +4,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr.tasks import PROGNOSIS, SEVERITY, TASKS, Task, by_name, severity_category, zone_scores
+from cxr.tasks import PROGNOSIS, SEVERITY, SEVERITY_BOUNDS, TASKS, Task, by_name, severity_category, zone_scores
 
 
 def test_severity_has_the_bounds_of_equation_4() -> None:
     assert [severity_category(score) for score in range(19)] == [0] * 5 + [1] * 4 + [2] * 5 + [3] * 5
+    assert tuple(low for low, _ in SEVERITY.ranges[1:]) == SEVERITY_BOUNDS
+
+
+def test_with_the_bounds_of_the_authors_code_only_scores_of_9_and_14_get_another_category() -> None:
+    differ = {score for score in range(19) if severity_category(score, (5, 10, 15)) != severity_category(score)}
+    assert differ == {9, 14}
+    assert all(severity_category(score, (5, 10, 15)) == severity_category(score) - 1 for score in differ)
+
+
+@pytest.mark.parametrize("bounds", [(5, 9), (5, 9, 14, 18), (9, 5, 14), (5, 5, 14), (0, 9, 14), (5, 9, 19), (5.0, 9, 14), "abc"])
+def test_bounds_that_leave_a_category_empty_are_refused(bounds: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"three rising whole numbers of 1\.\.18"):
+        severity_category(7, bounds)
 
 
 @pytest.mark.parametrize("score", [-1, 19, 100])
@@ -46,8 +59,8 @@ def test_severe_is_what_binary_figures_count_as_positive() -> None:
 
 def test_tasks_are_given_by_name_in_the_order_asked_for() -> None:
     assert by_name(["severity", "prognosis"]) == (SEVERITY, PROGNOSIS)
-    with pytest.raises(ValueError, match="unknown task 'age'; known: prognosis, severity"):
-        by_name(["prognosis", "age"])
+    with pytest.raises(ValueError, match="unknown task 'sex'; known: prognosis, severity, age"):
+        by_name(["prognosis", "sex"])
 
 
 def test_a_class_without_a_meaning_is_refused() -> None:

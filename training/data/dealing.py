@@ -46,7 +46,7 @@ def deal(
     around them. Cohorts that share no patient, directly or through a third, are dealt apart: neither depends on the other.
     """
     dealt: dict[str, int] = {}
-    for names in _linked(members):
+    for names in linked(members):
         patients: dict[str, _Patient] = {}
         for name in names:
             for row in members[name]:
@@ -60,8 +60,8 @@ def _rank(salt: str, patient: str) -> str:
     return hashlib.sha256(f"{salt}\0{patient}".encode()).hexdigest()
 
 
-def _linked(members: Mapping[str, Sequence[Row]]) -> list[list[str]]:
-    """Names of cohorts, grouped by shared patients."""
+def linked(members: Mapping[str, Sequence[Row]]) -> list[list[str]]:
+    """Names of cohorts, grouped by patients they share directly or through a third."""
     groups: list[tuple[set[str], set[str]]] = []
     for name in sorted(members):
         names, patients = {name}, {row.patient for row in members[name]}

@@ -9,9 +9,10 @@ Paper: section 3.2, five-fold stratified cross-validation (CV) and leave-one-cen
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from training.data.cohort import Cohort, Row
-from training.data.dealing import deal
+from training.data.dealing import deal, linked
 from training.data.folds import ROLES, Fold, LeakageError, SplitError, assert_no_leakage, fold_digest, roles_digest
 
 __all__ = [
@@ -43,7 +44,12 @@ def cross_validation(cohorts: Sequence[Cohort], k: int, seed: int, val_fraction:
 
 
 def leave_one_centre_out(
-    cohorts: Sequence[Cohort], primary: str, centres: tuple[str, ...] | None, seed: int, val_fraction: float = 0.2
+    cohorts: Sequence[Cohort],
+    primary: str,
+    centres: tuple[str, ...] | None,
+    seed: int,
+    val_fraction: float = 0.2,
+    others: Literal["dealt", "first"] = "dealt",
 ) -> tuple[Fold, ...]:
     """Folds "loco-<centre>", one per centre (default: every centre) of the cohort named `primary`, in sorted order.
 
@@ -51,25 +57,36 @@ def leave_one_centre_out(
     test in fold i, and a patient who also has rows in a left-out centre is dealt to that centre's fold (the first, if several).
     Rows of a test patient that are not test themselves (the same person at another centre, or in a cohort where its part is
     another one) have no role in that fold: in test they would blur whose films are measured, in training they would leak.
+
+    `others="first"` gives the other cohorts the roles they have in the first fold in every fold, as the authors' code does: all but
+    that first part of theirs is then never tested. Cohorts that share patients with the primary one, directly or through a third,
+    cannot stay put and are dealt all the same. The roles of the primary cohort are equal under both.
     """
+    if others not in ("dealt", "first"):
+        raise SplitError(f"others={others!r}; allowed: 'dealt' (another part in every fold), 'first' (the same part in all)")
     members = _members(cohorts, val_fraction)
     if primary not in members:
         raise SplitError(f"no cohort {primary!r} to leave centres out of; given: {', '.join(sorted(members))}")
     left_out = _centres(primary, members[primary], centres)
-    others = {name: rows for name, rows in members.items() if name != primary}
+    rest = {name: rows for name, rows in members.items() if name != primary}
     part: dict[str, int] = {}
-    if others:
+    if rest:
         _require([cohort for cohort in cohorts if cohort.name != primary], len(left_out))
         home: dict[str, int] = {}
         for row in sorted(members[primary], key=lambda row: row.centre, reverse=True):
             if row.centre in left_out:
                 home[row.patient] = left_out.index(row.centre)
-        part = deal(others, [1 / len(left_out)] * len(left_out), f"{seed}:folds", home)
+        part = deal(rest, [1 / len(left_out)] * len(left_out), f"{seed}:folds", home)
     folds = []
     for i, centre in enumerate(left_out):
-        test = {(primary, row.id) for row in members[primary] if row.centre == centre} | _in_part(others, part, i)
+        test = {(primary, row.id) for row in members[primary] if row.centre == centre} | _in_part(rest, part, i)
         folds.append(_fold(f"loco-{centre}", members, test, seed, i, val_fraction))
-    return tuple(folds)
+    if others == "dealt":
+        return tuple(folds)
+    moving = next(names for names in linked(members) if primary in names)
+    return tuple(
+        Fold(fold.name, {name: (fold if name in moving else folds[0]).roles[name] for name in fold.roles}) for fold in folds
+    )
 
 
 def refit(cohorts: Sequence[Cohort], seed: int, val_fraction: float = 0.2) -> Fold:

@@ -1,14 +1,20 @@
-"""ACC, F1 and G-mean as the paper reports them, ROC-AUC from probabilities, calibration error. numpy and scikit-learn only."""
+"""ACC, F1 and G-mean as the paper reports them, ROC-AUC from probabilities, ordinal agreement, calibration error. numpy only.
 
+Everything that needs labels alone is made of confusion counts, and those may be stacked: the bootstrap asks for a thousand at once.
+In shapes: N films, C classes, `...` any number of leading axes (none, or one per draw).
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, recall_score, roc_auc_score
 
 from cxr.tasks import Task
 
 HEADLINE = ("acc", "f1", "gmean", "auc")
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -27,19 +33,33 @@ class Predictions:
         return len(self.truth)
 
 
-def pooled(parts: list[Predictions]) -> Predictions:
-    """The predictions of several folds as one set."""
+def pooled(parts: Sequence[Predictions]) -> Predictions:
+    """The predictions of several folds as one set.
+
+    Persons of different parts stay different persons, because no person is tested in two folds. A part without `patients` counts
+    one person per film.
+    """
     return Predictions(
         films=tuple(film for part in parts for film in part.films),
         truth=np.concatenate([part.truth for part in parts]),
         probabilities=np.concatenate([part.probabilities for part in parts]),
+        patients=None if all(part.patients is None for part in parts) else _distinct(parts),
     )
+
+
+def _distinct(parts: Sequence[Predictions]) -> NDArray[np.int64]:
+    numbers, persons = [np.zeros(0, dtype=np.int64)], 0
+    for part in parts:
+        own = np.arange(len(part)) if part.patients is None else part.patients
+        numbers.append(own + persons)
+        persons += int(own.max(initial=-1)) + 1
+    return np.concatenate(numbers)
 
 
 def gmean(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
     """Geometric mean of the recalls of all classes that occur (two classes: √(sensitivity · specificity))."""
-    recalls = recall_score(truth, predicted, labels=np.unique(truth), average=None, zero_division=0)
-    return float(np.prod(recalls) ** (1 / len(recalls)))
+    classes = int(max(truth.max(), predicted.max())) + 1
+    return float(_gmean(_recalls(_counts(truth, predicted, classes))))
 
 
 def evaluate(task: Task, predictions: Predictions) -> dict[str, float]:
@@ -47,29 +67,57 @@ def evaluate(task: Task, predictions: Predictions) -> dict[str, float]:
 
     acc; f1 (binary with `task.positive` as in Table 1 of the paper, macro where a task has none); f1_macro; gmean; auc (of
     probabilities; one against rest, macro, for more than two classes; left out when a class does not occur); recall per class;
-    balanced_acc; ece (expected calibration error over 10 bins). Not in [0, 1]: brier (sum over classes, 0 to 2) and n (films).
+    balanced_acc; ece (expected calibration error over 10 bins). Not in [0, 1]: brier (sum over classes, 0 to 2) and n (films);
+    for ordinal tasks kappa (-1 to 1, see `from_counts`) and mae (categories, 0 to C - 1). Raises ValueError without films.
     """
+    if not len(predictions):
+        raise ValueError(f"task {task.name!r} has 0 films to evaluate; at least 1 is needed: leave the set out")
     truth, probabilities = predictions.truth, predictions.probabilities
-    predicted = probabilities.argmax(axis=1)
-    labels = list(range(len(task.classes)))
-    macro = float(f1_score(truth, predicted, labels=labels, average="macro", zero_division=0))
-    binary = task.positive is not None and len(labels) == 2
-    figures = {
-        "acc": float((truth == predicted).mean()),
-        "f1": float(f1_score(truth, predicted, pos_label=task.positive, zero_division=0)) if binary else macro,
-        "f1_macro": macro,
-        "gmean": gmean(truth, predicted),
-        "balanced_acc": float(balanced_accuracy_score(truth, predicted)),
+    counts = confusion(task, predictions)
+    values = from_counts(task, counts) | {"auc": auc(task, truth, probabilities)}
+    values |= {f"recall_{name.lower()}": _recalls(counts)[i] for i, name in enumerate(task.classes)}
+    figures = {name: float(value) for name, value in values.items() if not np.isnan(value)}
+    return figures | {
         "ece": expected_calibration_error(truth, probabilities),
-        "brier": float(((probabilities - np.eye(len(labels))[truth]) ** 2).sum(axis=1).mean()),
+        "brier": brier(truth, probabilities),
         "n": float(len(truth)),
     }
-    if set(np.unique(truth)) == set(labels):
-        scores = probabilities[:, task.positive] if binary else probabilities
-        figures["auc"] = float(roc_auc_score(truth, scores, multi_class="ovr", average="macro"))
-    recalls = recall_score(truth, predicted, labels=labels, average=None, zero_division=0)
-    figures |= {f"recall_{name.lower()}": float(recalls[i]) for i, name in enumerate(task.classes) if (truth == i).any()}
+
+
+def from_counts(task: Task, counts: NDArray[np.int64] | Floats) -> dict[str, Floats]:
+    """Confusion counts (..., C, C), rows true → acc, f1, f1_macro, gmean, balanced_acc and, for ordinal tasks, kappa and mae: (...).
+
+    Each matrix counts at least one film. kappa is Cohen's with quadratic weights (Cohen, 1968); NaN where truth and answers are all
+    of one and the same class, because chance then agrees as well. mae is the mean distance between true and answered category.
+    """
+    films, recalls = counts.sum(axis=(-2, -1)), _recalls(counts)
+    hits = np.diagonal(counts, axis1=-2, axis2=-1)
+    f1 = _ratio(2 * hits, counts.sum(-1) + counts.sum(-2), 0.0)  # (..., C); a class neither true nor answered counts 0
+    figures = {
+        "acc": hits.sum(-1) / films,
+        "f1": f1[..., task.positive] if _binary(task) else f1.mean(-1),
+        "f1_macro": f1.mean(-1),
+        "gmean": _gmean(recalls),
+        "balanced_acc": np.nansum(recalls, axis=-1) / (~np.isnan(recalls)).sum(-1),
+    }
+    if task.ordinal:
+        category = np.arange(len(task.classes))
+        apart = np.abs(category[:, None] - category)  # (C, C)
+        chance = counts.sum(-1)[..., :, None] * counts.sum(-2)[..., None, :] / films[..., None, None]
+        figures["kappa"] = 1 - _ratio((apart**2 * counts).sum((-2, -1)), (apart**2 * chance).sum((-2, -1)), np.nan)
+        figures["mae"] = (apart * counts).sum((-2, -1)) / films
     return figures
+
+
+def auc(task: Task, truth: NDArray[np.int64], probabilities: Floats, weights: Floats | None = None) -> Floats:
+    """Area under the ROC curve: of `task.positive`, or the mean over classes of one against the rest.
+
+    `weights` (..., N) say how often each film counts (None: once); the answer is (...), NaN where a class has no film.
+    """
+    classes = [task.positive] if _binary(task) else range(len(task.classes))
+    counted = np.ones(len(truth)) if weights is None else weights
+    areas: Floats = np.mean([_area(truth == i, probabilities[:, i], counted) for i in classes], axis=0)
+    return areas
 
 
 def expected_calibration_error(truth: NDArray[np.int64], probabilities: NDArray[np.float64], bins: int = 10) -> float:
@@ -81,13 +129,52 @@ def expected_calibration_error(truth: NDArray[np.int64], probabilities: NDArray[
     return float(gap[weights > 0].sum() / len(truth))
 
 
+def brier(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float:
+    """Mean over films of the squared distance to the truth, summed over classes: 0 to 2 (Brier, 1950)."""
+    return float(((probabilities - np.eye(probabilities.shape[1])[truth]) ** 2).sum(axis=1).mean())
+
+
 def confusion(task: Task, predictions: Predictions) -> NDArray[np.int64]:
     """(C, C) counts, rows true, columns predicted."""
-    predicted = predictions.probabilities.argmax(axis=1)
-    counts: NDArray[np.int64] = confusion_matrix(predictions.truth, predicted, labels=range(len(task.classes)))
-    return counts
+    return _counts(predictions.truth, predictions.probabilities.argmax(axis=1), len(task.classes))
 
 
 def mean_and_sd(values: list[float]) -> tuple[float, float]:
     """Mean and sample standard deviation over folds (n − 1; 0 for one fold)."""
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def _binary(task: Task) -> bool:
+    return task.positive is not None and len(task.classes) == 2
+
+
+def _counts(truth: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    return np.bincount(truth * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def _ratio(above: NDArray[np.number], below: NDArray[np.number], empty: float) -> Floats:
+    """above / below, and `empty` where there is nothing to divide by."""
+    ratio: Floats = np.divide(above, below, out=np.full(np.shape(below), empty), where=np.asarray(below) > 0)
+    return ratio
+
+
+def _recalls(counts: NDArray[np.int64] | Floats) -> Floats:
+    """(..., C), NaN for a class that does not occur."""
+    return _ratio(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1), np.nan)
+
+
+def _gmean(recalls: Floats) -> Floats:
+    occur = ~np.isnan(recalls)
+    product: Floats = np.where(occur, recalls, 1).prod(-1) ** (1 / occur.sum(-1))
+    return product
+
+
+def _area(hit: NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats:
+    """Share of (hit, other) pairs in the right order, ties half (Mann and Whitney, 1947). hit, scores (N,); weights (..., N)."""
+    order = np.argsort(scores)
+    start = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))  # where each group of equal scores begins
+    ranked = weights[..., order]
+    hits = np.add.reduceat(ranked * hit[order], start, axis=-1)
+    others = np.add.reduceat(ranked, start, axis=-1) - hits
+    below = others.cumsum(-1) - others / 2
+    return _ratio((hits * below).sum(-1), hits.sum(-1) * others.sum(-1), np.nan)

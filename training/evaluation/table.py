@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from training.evaluation.comparison import Line
 from training.evaluation.metrics import HEADLINE, mean_and_sd
 
-HEADER = ("experiment", "backbone", "start", "scheme", "task", "films", "ACC", "F1", "G-mean", "AUC", "pooled ACC", "pooled AUC")
+HEADER = ("experiment", "backbone", "start", "subset", "scheme", "task", "films", "ACC", "F1", "G-mean", "AUC", "pooled ACC", "pooled AUC")
 
 
 def percent(values: Sequence[float]) -> str:
@@ -23,7 +23,8 @@ def rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
             line.title,
             line.backbone,
             line.weights,
-            line.scheme,
+            line.subset,
+            line.scheme + (f" ({line.missing} folds missing)" if line.missing else ""),
             line.task,
             str(line.films),
             *(percent(line.folds[m]) for m in HEADLINE),

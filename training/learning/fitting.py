@@ -1,9 +1,9 @@
 """The training loop, visible on one screen. Everything random in it is a function of (seed, epoch, sample): an epoch can be repeated."""
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,11 +12,15 @@ from torch import Tensor
 
 from training.data.augmentation import augment
 from training.data.samples import Samples
+from training.learning.course import Course
+from training.learning.mixing import cut, epoch_batches
 from training.learning.network import Network
-from training.learning.objective import masked_cross_entropy
+from training.learning.objective import masked_loss
+from training.learning.weighting import weighting
 from training.settings import Training
 
 Progress = Callable[[int, dict[str, float]], None]
+_NEXT_PASS = np.uint64(0x9E3779B97F4A7C15)  # odd: a film that comes again within an epoch is augmented as if it were another
 
 
 @dataclass
@@ -28,87 +32,108 @@ class Fit:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def fit(network: Network, train: Samples, val: Samples, settings: Training, seed: int, progress: Progress | None = None) -> Fit:
+def fit(
+    network: Network,
+    train: Samples,
+    val: Samples,
+    settings: Training,
+    seed: int,
+    progress: Progress | None = None,
+    checkpoints: Path | None = None,
+    device: str = "cpu",
+    keep_going: Callable[[], None] | None = None,
+    identity: str = "",
+) -> Fit:
     """Train until validation stops improving; the lowest validation loss wins (paper section 3.2).
 
     The first `warmup_epochs` never count: neither as best nor as "no improvement" (that is what the authors' code means by warm-up);
     with `warmup="linear"` the learning rate also rises over them.
+
+    With a folder for `checkpoints` every epoch but the last is written there, and a training killed before goes on where it was: on a
+    CPU with the same number of threads to the bit. `identity` (the unit's fingerprint) says whose checkpoint it is; another one's is
+    refused (ForeignCheckpoint). A full disk raises DiskFull; the same call goes on later. `progress` hears each epoch once, and again
+    only the one that was killed before its checkpoint was written. `keep_going` is called before every batch and every checkpoint,
+    should take no time, and stops the training by raising.
     """
-    network.to(memory_format=torch.channels_last)
-    optimiser = torch.optim.Adam(
-        network.parameters(), settings.learning_rate, settings.betas, weight_decay=settings.weight_decay, fused=True
-    )
-    result, best, waited = Fit(network, 0), math.inf, 0
-    best_state: dict[str, Tensor] = {}
-    for epoch in range(1, settings.max_epochs + 1):
-        for group in optimiser.param_groups:
-            group["lr"] = settings.learning_rate_at(epoch)
-        figures = _train_epoch(network, optimiser, train, settings, seed, epoch)
+    if checkpoints and not identity:
+        raise ValueError("checkpoints need an identity, which decides who may go on from them: pass the unit's fingerprint")
+    network.to(device, memory_format=torch.channels_last)
+    course = Course(network, weighting(settings, train).to(device), settings)
+    if checkpoints:
+        course.resume(checkpoints, identity)
+    pause = keep_going or _never
+    while not course.finished:
+        rate = course.set_learning_rate()
+        figures = _train_epoch(course, train, seed, pause)
         figures |= evaluate_loss(network, val, settings)
-        figures["learning_rate"] = settings.learning_rate_at(epoch)
+        figures |= {"learning_rate": rate} | course.weighting.figures()
         if not math.isfinite(figures["train_loss"] + figures["val_loss"]):
-            raise FloatingPointError(f"the loss is not finite in epoch {epoch}: lower learning_rate ({settings.learning_rate})")
-        result.history.append(figures)
+            raise FloatingPointError(
+                f"the loss is not finite in epoch {course.epoch + 1}: lower learning_rate ({settings.learning_rate})"
+            )
+        course.history.append(figures)
         if progress:
-            progress(epoch, figures)
-        if epoch <= settings.warmup_epochs and epoch < settings.max_epochs:
-            continue
-        if figures["val_loss"] < best:
-            best, waited, result.best_epoch = figures["val_loss"], 0, epoch
-            best_state = copy.deepcopy(network.state_dict())
-        else:
-            waited += 1
-            if waited >= settings.patience:
-                break
-    network.load_state_dict(best_state)
-    return result
+            progress(course.epoch + 1, figures)
+        course.close_epoch(figures)
+        if checkpoints and not course.finished:
+            pause()
+            course.save(checkpoints, identity)
+    network.load_state_dict(course.best_weights)
+    return Fit(network, course.best_epoch, course.history)
 
 
-def _train_epoch(
-    network: Network, optimiser: torch.optim.Optimizer, train: Samples, settings: Training, seed: int, epoch: int
-) -> dict[str, float]:
+def _never() -> None:
+    """What stops a training that nobody stops."""
+
+
+def _train_epoch(course: Course, train: Samples, seed: int, pause: Callable[[], None]) -> dict[str, float]:
+    network, settings, epoch = course.network, course.settings, course.epoch + 1
+    device = network.device
     network.train()
     torch.manual_seed(seed * 1_000_003 + epoch)  # dropout: the epoch, not the history, decides
-    order = np.random.default_rng([seed, epoch]).permutation(len(train))
-    total, seen = torch.zeros(()), 0
-    for batch in _batches(order, settings.batch_size):
-        films = augment(torch.from_numpy(train.films[batch])[:, None], train.keys[batch], seed, epoch, settings.augmentation)
-        labels, known = torch.from_numpy(train.labels[batch]), torch.from_numpy(train.known[batch])
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bfloat16"):
+    total, seen = torch.zeros((), device=device), 0
+    for rows, passes in epoch_batches(train, settings.batch_size, settings.mixing, seed, epoch):
+        pause()
+        keys = train.keys[rows] + passes * _NEXT_PASS
+        films = augment(_on(device, train.films[rows])[:, None], keys, seed, epoch, settings.augmentation)
+        labels, known = _on(device, train.labels[rows]), _on(device, train.known[rows])
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
             logits = network(films.contiguous(memory_format=torch.channels_last))
-        loss = masked_cross_entropy(logits, labels, known, train.tasks, settings.reduction)
-        optimiser.zero_grad(set_to_none=True)
+        loss = masked_loss(
+            logits, labels, known, train.tasks,
+            settings.reduction, settings.squared_error, settings.label_smoothing, course.weighting,
+        )  # fmt: skip
+        course.optimiser.zero_grad(set_to_none=True)
         loss.total.backward()
-        optimiser.step()
+        course.optimiser.step()
         total += torch.stack(list(loss.sums.values())).sum().detach()
-        seen += int(known.sum())
+        seen += int(train.known[rows].sum())
     return {"train_loss": float(total) / max(seen, 1)}
 
 
-def _batches(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
-    """Cut into batches of `size`; a last batch of one joins its neighbour, because BatchNorm cannot learn from one film."""
-    batches = [order[i : i + size] for i in range(0, len(order), size)]
-    if len(batches) > 1 and len(batches[-1]) == 1:
-        batches[-2:] = [np.concatenate(batches[-2:])]
-    return batches
+def _on(device: torch.device, array: NDArray[np.generic]) -> Tensor:
+    """Array → tensor on the device; to a GPU from pinned memory, so that the copy does not hold up the host."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 @torch.inference_mode()
 def predict(network: Network, films: NDArray[np.uint8], batch_size: int = 64) -> dict[str, NDArray[np.float32]]:
-    """Films (N, S, S) uint8 → {task: (N, classes) logits}, in evaluation mode."""
+    """Films (N, S, S) uint8 → {task: (N, classes) logits}, in evaluation mode, computed where the network is."""
     network.eval()
-    pieces = [network(torch.from_numpy(films[i : i + batch_size])[:, None]) for i in range(0, len(films), batch_size)]
-    return {task.name: torch.cat([piece[task.name] for piece in pieces]).float().numpy() for task in network.tasks}
+    pieces = [network(_on(network.device, films[i : i + batch_size])[:, None]) for i in range(0, len(films), batch_size)]
+    return {task.name: torch.cat([piece[task.name] for piece in pieces]).float().cpu().numpy() for task in network.tasks}
 
 
 def evaluate_loss(network: Network, val: Samples, settings: Training) -> dict[str, float]:
-    """{"val_loss": sum over tasks of the mean cross-entropy, "val_loss_<task>", "val_accuracy_<task>"}.
+    """{"val_loss": sum over tasks of the mean loss, "val_loss_<task>", "val_accuracy_<task>"}.
 
-    A mean per task, so that the larger data set does not decide alone when to stop.
+    A mean per task, so that the larger data set does not decide alone when to stop. The loss of a task is that of training (cross-
+    entropy or squared error), without label smoothing and task weights: runs that differ in these stay comparable.
     """
     logits = {name: torch.from_numpy(rows) for name, rows in predict(network, val.films).items()}
     known, labels = torch.from_numpy(val.known), torch.from_numpy(val.labels)
-    loss = masked_cross_entropy(logits, labels, known, val.tasks)
+    loss = masked_loss(logits, labels, known, val.tasks, squared_error=settings.squared_error)
     figures = {f"val_loss_{t}": float(loss.sums[t] / loss.counts[t]) for t in val.tasks if loss.counts[t]}
     for j, task in enumerate(val.tasks):
         if loss.counts[task]:
@@ -131,7 +156,7 @@ def reestimate_batch_norm(network: Network, films: NDArray[np.uint8], batch_size
         layer.reset_running_stats()
         layer.momentum = None  # cumulative average
     network.train()
-    for batch in _batches(np.arange(len(films)), batch_size):
-        network(torch.from_numpy(films[batch])[:, None])
+    for batch in cut(np.arange(len(films)), batch_size):
+        network(_on(network.device, films[batch])[:, None])
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

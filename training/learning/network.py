@@ -25,10 +25,27 @@ class Network(nn.Module):
 
     Scaling to [0, 1], the backbone's normalisation and the copy of the gray channel to three are part of the network, so they are
     part of the exported graph and cannot be forgotten, or done twice, by a caller. Equation 1 of the paper.
+
+    Two departures repeat what the authors' code does, for comparison only, and travel in the graph like the rest: `normalisation`
+    "none" leaves the values in [0, 1] (their τ2 and MDMT runs are not normalised, by a misspelling), and `channels` "scrambled" feeds
+    what `scrambled` says. Anything else than these and the defaults "backbone" and "gray" is a ValueError.
     """
 
-    def __init__(self, backbone: Backbone, tasks: Sequence[Task], hidden: int = 128, dropout: float = 0.5) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        tasks: Sequence[Task],
+        hidden: int = 128,
+        dropout: float = 0.5,
+        normalisation: str = "backbone",
+        channels: str = "gray",
+    ) -> None:
         super().__init__()
+        if normalisation not in ("backbone", "none"):
+            raise ValueError(f"normalisation {normalisation!r}: use 'backbone' (its mean and deviation) or 'none'")
+        if channels not in ("gray", "scrambled"):
+            raise ValueError(f"channels {channels!r}: use 'gray' (the film three times) or 'scrambled' (the authors' reshape)")
+        self.scrambles = channels == "scrambled"
         self.tasks = tuple(tasks)
         self.origin = backbone.origin
         self.backbone = backbone.module
@@ -36,19 +53,47 @@ class Network(nn.Module):
             {task.name: Head(backbone.features, len(task.classes), hidden, dropout) for task in self.tasks}
         )
         mean, std = torch.tensor(backbone.mean), torch.tensor(backbone.std)
+        if normalisation == "none":
+            mean, std = torch.zeros(3), torch.ones(3)
         self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1), persistent=False)
 
+    @property
+    def device(self) -> torch.device:
+        return self.scale.device
+
     def forward(self, films: Tensor) -> dict[str, Tensor]:
-        x = films.float() * self.scale + self.shift  # (B, 1, S, S) · (1, 3, 1, 1) → (B, 3, S, S)
+        if self.scrambles:
+            films = scrambled(films)
+        x = films.float() * self.scale + self.shift  # (B, 1 or 3, S, S) · (1, 3, 1, 1) → (B, 3, S, S)
         shared = self.backbone(x)  # (B, features), computed once for all heads
         return {name: head(shared) for name, head in self.heads.items()}
 
 
-def create(backbone: str, weights: str, tasks: Sequence[Task], hidden: int, dropout: float, seed: int) -> Network:
-    """A network as it starts, seeded: the same arguments give the same numbers."""
+def scrambled(films: Tensor) -> Tensor:
+    """(B, 1, S, S) → (B, 3, S, S) as in the authors' loader, which reshapes S×S×3 to 3×S×S where it should transpose.
+
+    A defect of theirs, kept for comparison: channel c holds about the c-th third of the film's rows, each row cut into three and
+    stretched threefold, so the backbone never sees a whole chest.
+    """
+    batch, _, height, width = films.shape
+    return films.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).reshape(batch, 3, height, width)
+
+
+def create(
+    backbone: str,
+    weights: str,
+    tasks: Sequence[Task],
+    hidden: int,
+    dropout: float,
+    seed: int,
+    normalisation: str = "backbone",
+    channels: str = "gray",
+    folder: Path | None = None,
+) -> Network:
+    """A network as it starts, seeded: the same arguments give the same numbers. `folder` holds ImageNet weights."""
     torch.manual_seed(seed)
-    return Network(build(backbone, weights), tasks, hidden, dropout)
+    return Network(build(backbone, weights, folder), tasks, hidden, dropout, normalisation, channels)
 
 
 class _Graph(nn.Module):

@@ -1,15 +1,18 @@
 """The experiments of the paper (section 3.2) as data: which tasks are learned, and what the backbone starts from."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+
+from pydantic import BaseModel, ConfigDict
 
 
-@dataclass(frozen=True)
-class Experiment:
+class Experiment(BaseModel):
     """`tasks`: what is learned; `parents`: experiments of the same fold whose backbones it starts from.
 
     No parent: the backbone's own initial weights. One parent: a copy of its backbone. Several: their average. Heads always start anew,
     because they belong to one task in one network.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     title: str
@@ -20,25 +23,29 @@ class Experiment:
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
     for experiment in (
-        Experiment("stl-prognosis", "STL τ1", ("prognosis",)),
-        Experiment("stl-severity", "STL τ2", ("severity",)),
-        Experiment("ft", "FT τ2→τ1", ("prognosis",), ("stl-severity",)),
-        Experiment("mdmt", "MDMT", ("prognosis", "severity"), ("stl-prognosis", "stl-severity")),
+        Experiment(name="stl-prognosis", title="STL τ1", tasks=("prognosis",)),
+        Experiment(name="stl-severity", title="STL τ2", tasks=("severity",)),
+        Experiment(name="ft", title="FT τ2→τ1", tasks=("prognosis",), parents=("stl-severity",)),
+        Experiment(name="ft-severity", title="FT τ1→τ2", tasks=("severity",), parents=("stl-prognosis",)),
+        Experiment(name="mdmt", title="MDMT", tasks=("prognosis", "severity"), parents=("stl-prognosis", "stl-severity")),
     )
 }
 
 
-def in_order(names: tuple[str, ...]) -> list[Experiment]:
-    """The named experiments with their parents, parents first."""
+def in_order(names: Iterable[str], known: Mapping[str, Experiment] = EXPERIMENTS) -> list[Experiment]:
+    """The named experiments with their parents, parents first. Raises ValueError for an unknown name, or for a circle."""
     ordered: list[Experiment] = []
 
-    def add(name: str) -> None:
-        experiment = EXPERIMENTS[name]
-        for parent in experiment.parents:
-            add(parent)
-        if experiment not in ordered:
-            ordered.append(experiment)
+    def add(name: str, below: tuple[str, ...]) -> None:
+        if name in below:
+            raise ValueError(f"experiments start from each other in a circle: {' → '.join((*below, name))}")
+        if name not in known:
+            raise ValueError(f"unknown experiment {name!r}; known: {', '.join(known)}")
+        for parent in known[name].parents:
+            add(parent, (*below, name))
+        if known[name] not in ordered:
+            ordered.append(known[name])
 
     for name in names:
-        add(name)
+        add(name, ())
     return ordered

@@ -1,115 +1,23 @@
 """Recipe → units of work: a graph in which equal work exists once."""
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from cxr.tasks import by_name
-from training.data.cohort import Cohort
+from training import imagenet
+from training.data.cohort import Cohort, Row
 from training.data.films import FilmStore
-from training.data.folds import ROLES, Fold, assert_no_leakage
+from training.data.folds import Fold, assert_no_leakage
 from training.data.splits import cross_validation, leave_one_centre_out, refit
-from training.protocol.experiments import Experiment, in_order
-from training.protocol.recipe import BackboneChoice, Recipe, Scheme
-from training.settings import Training
+from training.protocol.experiments import in_order
+from training.protocol.recipe import BackboneChoice, Recipe, RecipeError, Scheme, Subset
+from training.protocol.unit import Sample, Sheet, Unit
 
-REVISION = 1  # raise it when the code of a stage gives other numbers for the same unit
-
-
-class Sample(NamedTuple):
-    """One film in one unit."""
-
-    cohort: str
-    row: str
-    slot: int
-    digest: str
-    role: str
-    labels: dict[str, int]
-
-
-class Unit(BaseModel):
-    """One training: everything that decides its result, and where in the study it stands.
-
-    `samples` holds only films that know one of `tasks`. `parents` are fingerprints of the units whose backbones it starts from.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    experiment: str
-    backbone: BackboneChoice
-    scheme: str
-    fold: str
-    tasks: tuple[str, ...]
-    parents: tuple[str, ...]
-    beta: float
-    batch_norm: str
-    training: Training
-    seed: int
-    size: int
-    samples: tuple[Sample, ...]
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of what decides the result: not the names of scheme and fold, so that equal work is found again; not the slots."""
-        deciding = self.model_dump(mode="json", exclude={"scheme", "fold", "experiment", "samples"})
-        if len(self.parents) < 2:  # nothing is averaged: these two decide nothing
-            del deciding["beta"], deciding["batch_norm"]
-        deciding["samples"] = sorted([s.cohort, s.row, s.digest, s.role, sorted(s.labels.items())] for s in self.samples)
-        deciding["code"] = [REVISION, metadata.version("torch")]
-        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
-
-    @property
-    def data_digest(self) -> str:
-        """SHA-256 over films, roles and labels."""
-        rows = sorted([s.cohort, s.digest, s.role, sorted(s.labels.items())] for s in self.samples)
-        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-
-    @property
-    def group(self) -> str:
-        """Units that differ in the fold only."""
-        return f"{self.experiment}/{self.backbone.name}-{self.backbone.weights}/{self.scheme}"
-
-    @property
-    def title(self) -> str:
-        return f"{self.group}/{self.fold}"
-
-    def part(self, role: str) -> tuple[Sample, ...]:
-        """The films of one role, by cohort and row id."""
-        return tuple(sorted((s for s in self.samples if s.role == role), key=lambda s: (s.cohort, s.row)))
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """What the unit's run is found by."""
-        return {
-            "mdmt.kind": "unit",
-            "mdmt.fingerprint": self.fingerprint,
-            "mdmt.data_digest": self.data_digest,
-            "mdmt.group": self.group,
-            "mdmt.experiment": self.experiment,
-            "mdmt.backbone": self.backbone.name,
-            "mdmt.weights": self.backbone.weights,
-            "mdmt.scheme": self.scheme,
-            "mdmt.fold": self.fold,
-        }
-
-    @property
-    def params(self) -> dict[str, object]:
-        """What two runs are compared by."""
-        sizes = {f"films_{role}": len(self.part(role)) for role in ROLES}
-        own = {
-            "tasks": "+".join(self.tasks),
-            "seed": self.seed,
-            "size": self.size,
-            "batch_norm": self.batch_norm,
-            "beta": self.beta,
-        }
-        return self.training.model_dump(exclude={"augmentation"}) | own | sizes
+REFIT = "refit"  # the scheme of what is served: no film is held out for testing
 
 
 class Plan(BaseModel):
@@ -120,6 +28,7 @@ class Plan(BaseModel):
     units: tuple[Unit, ...]
     stores: dict[str, Path]
 
+    @cached_property
     def distinct(self) -> dict[str, Unit]:
         """Fingerprint → the first unit that has it."""
         found: dict[str, Unit] = {}
@@ -127,76 +36,142 @@ class Plan(BaseModel):
             found.setdefault(unit.fingerprint, unit)
         return found
 
+    @cached_property
+    def groups(self) -> dict[str, list[Unit]]:
+        """Group → its units: the folds of one experiment."""
+        found: dict[str, list[Unit]] = {}
+        for unit in self.units:
+            found.setdefault(unit.group, []).append(unit)
+        return found
+
+    @cached_property
+    def children(self) -> dict[str, set[str]]:
+        """Fingerprint → those that start from it."""
+        found: dict[str, set[str]] = {}
+        for fingerprint, unit in self.distinct.items():
+            for parent in unit.parents:
+                found.setdefault(parent, set()).add(fingerprint)
+        return found
+
+
+@dataclass(frozen=True)
+class Division:
+    """One fold of one scheme on one subset, and the films of it that know certain tasks."""
+
+    subset: str
+    scheme: str
+    repeat: int
+    fold: Fold
+    cohorts: Sequence[Cohort]
+    entries: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    patients: Mapping[str, int]
+    _sheets: dict[frozenset[str], Sheet] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        return f"{self.subset}/{self.fold.name}"
+
+    def sheet(self, tasks: Iterable[str]) -> Sheet:
+        wanted = frozenset(tasks)
+        if wanted not in self._sheets:
+            self._sheets[wanted] = Sheet(samples=tuple(self._samples(wanted)))
+        return self._sheets[wanted]
+
+    def _samples(self, wanted: frozenset[str]) -> Iterator[Sample]:
+        for cohort in self.cohorts:
+            roles, entries = self.fold.roles[cohort.name], self.entries[cohort.name]
+            for row in cohort.rows:
+                labels = {name: index for name, index in row.labels.items() if name in wanted}
+                if labels and row.id in roles:
+                    entry, patient = entries[row.id], self.patients[row.patient]
+                    yield Sample(cohort.name, row.id, entry["slot"], entry["digest"], roles[row.id], patient, labels)
+
 
 def make_plan(
-    recipe: Recipe, cohorts: Sequence[Cohort], stores: Mapping[str, FilmStore], schemes: Iterable[Scheme | str] | None = None,
-    backbones: Sequence[BackboneChoice] | None = None, experiments: tuple[str, ...] | None = None,
+    recipe: Recipe, cohorts: Sequence[Cohort], stores: Mapping[str, FilmStore] | None, weights: Path,
+    schemes: Iterable[Scheme | str] | None = None, backbones: Sequence[BackboneChoice] | None = None,
+    experiments: tuple[str, ...] | None = None,
 ) -> Plan:  # fmt: skip
-    """All units of a recipe. `schemes` may hold "refit"; `backbones` and `experiments` narrow the recipe's own.
+    """All units of a recipe. `schemes` may hold "refit" (on the last subset); `backbones` and `experiments` narrow the recipe's own.
 
-    Films that could not be prepared are no part of it. Raises LeakageError when a patient, or the same film, is on two sides of a fold.
+    `weights` is the folder of ImageNet weights. Films that could not be prepared are no part of it; without `stores` nothing is
+    prepared yet, and the plan is good for counting only. Raises LeakageError when a patient, or the same film, is on two sides of a
+    fold, and WeightsNotFound when the recipe asks for weights that are not there.
     """
-    usable = [_usable(cohort, stores[cohort.name]) for cohort in cohorts]
-    digests = {(c.name, row.id): stores[c.name].entries[row.id]["digest"] for c in usable for row in c.rows}
+    backbones = backbones or recipe.backbones
+    starts = {b: imagenet.digest(b.name, weights) if b.weights == "imagenet" else "scratch" for b in backbones}
+    ordered = in_order(experiments or recipe.experiments, recipe.known_experiments)
     units: list[Unit] = []
-    for scheme in schemes or recipe.schemes:
-        name, folds = _folds(recipe, scheme, usable)
-        assert_no_leakage(usable, folds, digests)
-        for backbone in backbones or recipe.backbones:
-            for fold in folds:
-                units += _fold_units(recipe, experiments or recipe.experiments, backbone, name, fold, usable, stores)
-    return Plan(units=tuple(units), stores={name: store.folder for name, store in stores.items()})
+    for division in _divisions(recipe, cohorts, stores, schemes or recipe.schemes):
+        for backbone in backbones:
+            made: dict[str, Unit] = {}
+            for experiment in ordered:
+                made[experiment.name] = Unit(
+                    experiment=experiment.name,
+                    backbone=backbone,
+                    subset=division.subset,
+                    scheme=division.scheme,
+                    repeat=division.repeat,
+                    fold=division.fold.name,
+                    tasks=experiment.tasks,
+                    parents=tuple(made[parent].fingerprint for parent in experiment.parents),
+                    start=starts[backbone],
+                    beta=recipe.beta_of(division.place),
+                    batch_norm=recipe.batch_norm,
+                    training=recipe.training_of(division.place),
+                    seed=recipe.seed + division.repeat,
+                    size=recipe.pipeline.size,
+                    device=recipe.device,
+                    threads=recipe.threads,
+                    sheet=division.sheet(experiment.tasks),
+                )
+            units += made.values()
+    return Plan(units=tuple(units), stores={name: store.folder for name, store in (stores or {}).items()})
 
 
-def _usable(cohort: Cohort, store: FilmStore) -> Cohort:
-    usable = store.usable
-    return Cohort(cohort.name, tuple(row for row in cohort.rows if row.id in usable))
-
-
-def _folds(recipe: Recipe, scheme: Scheme | str, cohorts: Sequence[Cohort]) -> tuple[str, tuple[Fold, ...]]:
-    if isinstance(scheme, str):
-        return scheme, (refit(cohorts, recipe.seed, recipe.val_fraction),)
-    if scheme.kind == "cv":
-        return "cv", cross_validation(cohorts, scheme.folds, recipe.seed, recipe.val_fraction)
-    primary = scheme.primary or cohorts[0].name
-    return "loco", leave_one_centre_out(cohorts, primary, scheme.centres, recipe.seed, recipe.val_fraction)
-
-
-def _fold_units(
-    recipe: Recipe, experiments: tuple[str, ...], backbone: BackboneChoice, scheme: str, fold: Fold,
-    cohorts: Sequence[Cohort], stores: Mapping[str, FilmStore],
-) -> list[Unit]:  # fmt: skip
-    made: dict[str, Unit] = {}
-    for experiment in in_order(experiments):
-        parents = tuple(made[parent].fingerprint for parent in experiment.parents)
-        made[experiment.name] = Unit(
-            experiment=experiment.name,
-            backbone=backbone,
-            scheme=scheme,
-            fold=fold.name,
-            tasks=experiment.tasks,
-            parents=parents,
-            beta=recipe.beta,
-            batch_norm=recipe.batch_norm,
-            training=recipe.training,
-            seed=recipe.seed,
-            size=recipe.pipeline.size,
-            samples=_samples(experiment, fold, cohorts, stores),
-        )
-    return list(made.values())
-
-
-def _samples(
-    experiment: Experiment, fold: Fold, cohorts: Sequence[Cohort], stores: Mapping[str, FilmStore]
-) -> tuple[Sample, ...]:
-    wanted = {task.name for task in by_name(experiment.tasks)}
-    samples = []
+def _divisions(
+    recipe: Recipe, cohorts: Sequence[Cohort], stores: Mapping[str, FilmStore] | None, schemes: Iterable[Scheme | str]
+) -> Iterator[Division]:
+    entries: dict[str, Mapping[str, Mapping[str, Any]]] = {}
     for cohort in cohorts:
-        entries = stores[cohort.name].entries
-        for row in cohort.rows:
-            role = fold.roles[cohort.name].get(row.id)
-            labels = {name: index for name, index in row.labels.items() if name in wanted}
-            if role and labels:
-                entry = entries[row.id]
-                samples.append(Sample(cohort.name, row.id, entry["slot"], entry["digest"], role, labels))
-    return tuple(samples)
+        counted = {row.id: {"slot": i, "digest": f"{cohort.name}/{row.id}"} for i, row in enumerate(cohort.rows)}
+        entries[cohort.name] = counted if stores is None else stores[cohort.name].usable
+    digests = {(name, row): str(entry["digest"]) for name, rows in entries.items() for row, entry in rows.items()}
+    patients = {key: i for i, key in enumerate(sorted({row.patient for cohort in cohorts for row in cohort.rows}))}
+    schemes = tuple(schemes)
+    for subset in recipe.subsets:
+        kept = [Cohort(c.name, tuple(r for r in c.rows if r.id in entries[c.name] and _keeps(subset, c, r))) for c in cohorts]
+        if empty := [cohort.name for cohort in kept if not cohort.rows]:
+            raise RecipeError(f"subset {subset.name!r} leaves no film of {', '.join(empty)}: it keeps {subset.keep}")
+        for scheme in schemes:
+            if scheme == REFIT and subset != recipe.subsets[-1]:
+                continue
+            name = scheme if isinstance(scheme, str) else scheme.kind
+            for repeat in range(1 if isinstance(scheme, str) else scheme.repeats):
+                folds = _folds(recipe, scheme, kept, recipe.seed + repeat)
+                assert_no_leakage(kept, folds, digests if stores is not None else None)
+                for fold in folds:
+                    yield Division(subset.name, name, repeat, fold, kept, entries, patients)
+
+
+def _keeps(subset: Subset, cohort: Cohort, row: Row) -> bool:
+    rules = subset.keep.get(cohort.name, {})
+    for attribute, values in rules.items():
+        if attribute not in row.attributes:
+            raise RecipeError(
+                f"subset {subset.name!r} asks for {attribute!r} of {cohort.name}, which row {row.id} does not have; "
+                f"it has: {', '.join(sorted(row.attributes)) or 'no attributes'}"
+            )
+        if row.attributes[attribute] not in values:
+            return False
+    return True
+
+
+def _folds(recipe: Recipe, scheme: Scheme | str, cohorts: Sequence[Cohort], seed: int) -> tuple[Fold, ...]:
+    if isinstance(scheme, str):
+        return (refit(cohorts, seed, recipe.val_fraction),)
+    val_fraction = scheme.val_fraction or recipe.val_fraction
+    if scheme.kind == "cv":
+        return cross_validation(cohorts, scheme.folds, seed, val_fraction)
+    primary = scheme.primary or cohorts[0].name
+    return leave_one_centre_out(cohorts, primary, scheme.centres, seed, val_fraction, scheme.others)

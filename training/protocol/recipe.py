@@ -2,18 +2,20 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cxr.pipeline import PipelineSpec
 from cxr.tasks import TASKS
-from training.protocol.experiments import EXPERIMENTS
+from training.protocol.experiments import EXPERIMENTS, Experiment, in_order
 from training.settings import Training
 
-RECIPES = ("demo", "real-cxr", "smoke")
+RECIPES = ("demo", "paper", "authors-code", "real-cxr", "smoke", "link", "link-cut")
 
 
 class RecipeError(ValueError):
@@ -40,16 +42,31 @@ class BackboneChoice(_Value):
     weights: Literal["imagenet", "scratch"]
 
 
+class Subset(_Value):
+    """Part of the data that the whole protocol runs on, e.g. a release: `keep` is cohort → attribute → values that are kept."""
+
+    name: str
+    keep: dict[str, dict[str, tuple[str, ...]]] = {}
+
+
 class Scheme(_Value):
-    """How films are divided: "cv" with `folds`, or "loco" leaving out each of `centres` (default: all) of cohort `primary`."""
+    """How films are divided: "cv" with `folds`, or "loco" leaving out each of `centres` (default: all) of cohort `primary`.
+
+    `repeats` runs the scheme again with the next seeds, of splits and of training. `others` (of "loco"): the cohorts that have no
+    centre to leave out are "dealt" into as many parts, or keep the "first" part in every fold as in the authors' code.
+    `val_fraction` overrides the recipe's.
+    """
 
     kind: Literal["cv", "loco"]
     folds: int = Field(5, ge=2)
     primary: str | None = None
     centres: tuple[str, ...] | None = None
+    others: Literal["dealt", "first"] = "dealt"
+    repeats: int = Field(1, ge=1)
+    val_fraction: float | None = Field(None, gt=0, le=0.5)
 
     @model_validator(mode="after")
-    def _loco_names_its_cohort(self) -> "Scheme":
+    def _loco_names_its_cohort(self) -> Self:
         if self.kind == "loco" and self.primary is None:
             raise ValueError("a 'loco' scheme needs `primary`: the cohort whose centres are left out")
         return self
@@ -62,13 +79,39 @@ class SegmenterChoice(_Value):
     preset: Literal["demo", "real", "smoke"]
 
 
+class Tuned(_Value):
+    """What a search found for one fold, without its test films: changes to `training`, and `beta`."""
+
+    training: dict[str, Any] = {}
+    beta: float | None = Field(None, ge=0, le=1)
+
+
+class Running(_Value):
+    """How the work is done, not what comes out: none of these changes a result or a fingerprint.
+
+    `attempts`: failures of a unit (exception, killed, hang, segfault) before it is quarantined. `silence_minutes`: a worker that says
+    nothing for so long hangs. `keep_weights`: of "all" units for ever, or only while they are "needed" by units that start from them.
+    `pictures`: plots of every unit, of groups of folds only, or none. `lease_seconds`: a unit whose runner is silent for so long is free.
+    `free_gib`: no unit starts with less disk than this.
+    """
+
+    attempts: int = Field(3, ge=1)
+    silence_minutes: float = Field(60, gt=0)
+    keep_weights: Literal["all", "needed"] = "all"
+    pictures: Literal["units", "groups", "none"] = "units"
+    lease_seconds: float = Field(60, ge=1)
+    free_gib: float = Field(2, ge=0)
+
+
 class Recipe(_Value):
     """Everything a study is made of. Two equal recipes give equal numbers on the same machine and data.
 
     `data` lists the folders where the data may be, the first that exists is used (`--data` overrides them all).
-    `batch_norm`: what becomes of BatchNorm statistics after averaging the two STL backbones ("average" them, or "reestimate" them on
-    the unit's training films). `pick`: the backbone that is refitted and registered has the highest mean of this metric of
-    task `headline` over the folds of the first scheme.
+    `own_experiments` adds to the experiments that `experiments` may name. `batch_norm`: what becomes of BatchNorm statistics when STL
+    backbones are averaged ("average" them too, "reestimate" them on the unit's training films, or keep the "initial" ones as the
+    authors' code does). `pick`: the backbone that is refitted and registered has the highest mean of this metric of task `headline`
+    over the folds of the first scheme and the last subset. `threads` of a unit on a CPU are part of its result: sums are rounded in
+    another order. `tuned`: subset/fold → what `mdmt tune` found for it.
     """
 
     name: str
@@ -79,35 +122,67 @@ class Recipe(_Value):
     segmenter: SegmenterChoice
     pipeline: PipelineSpec = PipelineSpec()
     backbones: tuple[BackboneChoice, ...]
-    experiments: tuple[str, ...] = ("stl-prognosis", "stl-severity", "ft", "mdmt")
-    schemes: tuple[Scheme, ...]
+    experiments: tuple[str, ...] = tuple(EXPERIMENTS)
+    own_experiments: tuple[Experiment, ...] = ()
+    subsets: tuple[Subset, ...] = Field((Subset(name="all"),), min_length=1)
+    schemes: tuple[Scheme, ...] = Field(min_length=1)
     val_fraction: float = Field(0.25, gt=0, le=0.5, description="share of the films outside test that validate")
     training: Training = Training()
-    batch_norm: Literal["average", "reestimate"] = "reestimate"
-    beta: float = Field(0.5, ge=0, le=1, description="weight of the first task's backbone in the average that MDMT starts from")
+    batch_norm: Literal["average", "reestimate", "initial"] = "average"
+    beta: float = Field(0.5, ge=0, le=1, description="weight of the first parent's backbone in the average that MDMT starts from")
+    tuned: dict[str, Tuned] = {}
     pick: Literal["acc", "f1", "gmean", "auc"] = "auc"
     seed: int = Field(0, ge=0)
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = Field(1, ge=1)
     registered_name: str = "mdmt"
+    running: Running = Running()
 
     @model_validator(mode="after")
-    def _holds_together(self) -> "Recipe":
-        if unknown := [e for e in self.experiments if e not in EXPERIMENTS]:
-            raise ValueError(f"unknown experiments {unknown}; known: {', '.join(EXPERIMENTS)}")
+    def _holds_together(self) -> Self:
+        in_order(self.experiments, self.known_experiments)
         names = [cohort.name for cohort in self.cohorts]
         for scheme in self.schemes:
             if scheme.primary is not None and scheme.primary not in names:
                 raise ValueError(
                     f"scheme {scheme.kind!r} leaves centres of {scheme.primary!r} out, which is no cohort of {names}"
                 )
+        for subset in self.subsets:
+            if unknown := sorted(set(subset.keep) - set(names)):
+                raise ValueError(f"subset {subset.name!r} keeps parts of {unknown}, which are no cohorts of {names}")
+        for what, all_names in (
+            ("subsets", [s.name for s in self.subsets]),
+            ("backbones", [f"{b.name}-{b.weights}" for b in self.backbones]),
+        ):
+            if twice := sorted({name for name in all_names if all_names.count(name) > 1}):
+                raise ValueError(f"{what} listed twice: {', '.join(twice)}")
         if self.training.monitor not in ("all", *TASKS):
             raise ValueError(f"monitor {self.training.monitor!r} is neither 'all' nor a task; known: {', '.join(TASKS)}")
         if self.headline not in TASKS:
             raise ValueError(f"headline {self.headline!r} is no task; known: {', '.join(TASKS)}")
+        for place in self.tuned:
+            self.training_of(place)
         return self
 
+    @cached_property
+    def known_experiments(self) -> Mapping[str, Experiment]:
+        """The paper's experiments and the recipe's own, by name."""
+        return EXPERIMENTS | {experiment.name: experiment for experiment in self.own_experiments}
+
+    def training_of(self, place: str) -> Training:
+        """Training settings of one subset/fold: the recipe's, with what was tuned for it. Raises ValidationError naming the field."""
+        changes = self.tuned[place].training if place in self.tuned else {}
+        augmentation = self.training.augmentation.model_dump() | changes.get("augmentation", {})
+        return Training.model_validate(self.training.model_dump() | changes | {"augmentation": augmentation})
+
+    def beta_of(self, place: str) -> float:
+        tuned = self.tuned.get(place, Tuned()).beta
+        return self.beta if tuned is None else tuned
+
     def digest(self) -> str:
-        """SHA-256 over all fields; the order of keys does not matter."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        """SHA-256 over all fields that decide results; the order of keys does not matter."""
+        deciding = self.model_dump(mode="json", exclude={"running"})
+        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
 
 def load_recipe(name: str) -> Recipe:

@@ -1,28 +1,38 @@
 """A study: the stages in the order of the work, each of which finds what an earlier call has already done."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
+from mlflow.entities import Run
+
+from training import imagenet, runs
 from training.data.cohort import Cohort
 from training.data.films import FilmStore, prepare_cohort
 from training.evaluation.comparison import Line
+from training.evaluation.report import write_report
+from training.evaluation.results import Results
 from training.protocol import lung_unet
+from training.protocol.claims import ClaimTable
+from training.protocol.desk import WEIGHTS
 from training.protocol.job import Event, Job
-from training.protocol.plan import Plan, Unit, make_plan
+from training.protocol.plan import REFIT, Plan, make_plan
 from training.protocol.recipe import BackboneChoice, Recipe, find_data
-from training.protocol.summary import compare, summarise
+from training.protocol.schedule import Schedule
+from training.protocol.summary import collect, compare, summarise
+from training.protocol.unit import Unit
 from training.tracking import Tracking
 
 SERVED = "mdmt"  # the experiment whose refit is registered
 
 
 class Executor(Protocol):
-    """Runs jobs, parents first; reports every event of a unit ("epoch", "done", "failed")."""
+    """Works off a schedule: takes jobs, has them done somewhere, and lets the schedule hear every event of every unit."""
 
-    def run(self, jobs: Sequence[Job], on_event: Callable[[Unit, Event], None]) -> None: ...
+    def run(self, schedule: Schedule) -> None: ...
 
 
 class View(Protocol):
@@ -33,6 +43,24 @@ class View(Protocol):
     def units(self, plan: Plan, to_run: int) -> None: ...
 
     def unit_event(self, unit: Unit, event: Event) -> None: ...
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run came to: units of the plan, those done by this call, and by title those that failed for good or start from such."""
+
+    distinct: int
+    now: int
+    failed: dict[str, str] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+
+
+class UnitsFailed(RuntimeError):
+    """Units that are needed failed; the others are done."""
+
+    def __init__(self, ran: Ran) -> None:
+        lines = "\n  ".join(f"{title}: {reason}" for title, reason in ran.failed.items())
+        super().__init__(f"{len(ran.failed)} unit(s) failed, {len(ran.skipped)} that start from them were not run:\n  {lines}")
 
 
 class Study:
@@ -53,6 +81,16 @@ class Study:
             cohort = reader.load(self._data / source.path, **source.options)
             cohorts.append(Cohort(source.name, cohort.rows))
         return cohorts
+
+    @cached_property
+    def claims(self) -> ClaimTable:
+        """The claims on units, in MLflow's database."""
+        return ClaimTable(self.tracking.claims_uri, self.recipe.running.lease_seconds)
+
+    @property
+    def weights(self) -> Path:
+        """Folder of ImageNet weights."""
+        return imagenet.folder(self.tracking.home)
 
     def segmenter(self, view: View) -> Path:
         """ONNX file of the lung U-Net."""
@@ -77,44 +115,129 @@ class Study:
             self._stores = stores
         return self._stores
 
+    def outline(self) -> Plan:
+        """All units, counted from the tables of the data sets alone: nothing is prepared, so it cannot be run."""
+        return make_plan(self.recipe, self.cohorts, None, self.weights)
+
     def plan(self, view: View) -> Plan:
         """All units of the recipe's schemes."""
         if self._plan is None:
-            self._plan = make_plan(self.recipe, self.cohorts, self.films(view))
+            make_plan(self.recipe, self.cohorts, None, self.weights)  # what is wrong with it is better said before hours of work
+            self._plan = make_plan(self.recipe, self.cohorts, self.films(view), self.weights)
         return self._plan
 
-    def run(self, view: View) -> tuple[int, int]:
-        """Run what is not finished. Returns (units run, distinct units)."""
+    def run(self, view: View) -> Ran:
+        """Run what is not finished."""
         return self._run_plan(self.plan(view), view)
 
     def refit(self, backbone: BackboneChoice, view: View) -> Unit:
-        """The served experiment on all films: its unit, finished."""
-        plan = make_plan(self.recipe, self.cohorts, self.films(view), ("refit",), (backbone,), (SERVED,))
-        self._run_plan(plan, view)
+        """The served experiment on all films: its unit, finished. Raises UnitsFailed."""
+        plan = make_plan(self.recipe, self.cohorts, self.films(view), self.weights, (REFIT,), (backbone,), (SERVED,))
+        ran = self._run_plan(plan, view)
+        if ran.failed:
+            raise UnitsFailed(ran)
         return plan.units[-1]
 
-    def _run_plan(self, plan: Plan, view: View) -> tuple[int, int]:
-        """Run the units of a plan that no run has finished, then write means over folds to the parent runs."""
-        distinct, finished, tracking = plan.distinct(), self.tracking.finished(), self.tracking
-        experiment_id = tracking.experiment(f"mdmt-{self.recipe.name}")
-        tags, digest = {"mdmt.recipe": self.recipe.name}, self.recipe.digest()
-        parents = {g: tracking.parent_run(experiment_id, g, digest, tags) for g in dict.fromkeys(u.group for u in plan.units)}
-        jobs = [
-            Job(unit=unit, stores=plan.stores, tracking_uri=tracking.uri, home=tracking.home, parent_run=parents[unit.group])
-            for fingerprint, unit in distinct.items()
-            if fingerprint not in finished
-        ]
+    def _run_plan(self, plan: Plan, view: View) -> Ran:
+        """Run the units of a plan that no run has finished, then write means over folds to the group runs."""
+        tracking = self.tracking
+        finished = self._readable(plan)
+        needed = self._needed(plan, finished)
+        groups = self._group_runs(plan)
+        jobs = [self._job(plan, plan.distinct[fingerprint], groups) for fingerprint in needed]
         view.units(plan, len(jobs))
+        schedule = Schedule(jobs, {f: run.info.run_id for f, run in finished.items()}, self.claims, self._listener(plan, set(finished), view))
         if jobs:
-            self._executor.run(jobs, view.unit_event)
-            finished = tracking.finished()
-        for group, run_id in parents.items():
-            units = [unit for unit in plan.units if unit.group == group]
-            summarise(run_id, units[0].tasks, [finished[unit.fingerprint] for unit in units], tracking)
-        return len(jobs), len(distinct)
+            self._executor.run(schedule)
+            finished = self.tracking.finished()
+        for group, units in plan.groups.items():
+            members = [finished[unit.fingerprint] for unit in units if unit.fingerprint in finished]
+            summarise(groups[group], units, members, self.recipe.running.pictures != "none", self.tracking)
+        if self.recipe.running.keep_weights == "needed":
+            for fingerprint, children in plan.children.items():
+                if fingerprint in finished and children <= finished.keys():
+                    runs.prune(tracking.client, finished[fingerprint], WEIGHTS)
+        titles = {f: plan.distinct[f].title for f in needed}
+        failed = {titles[f]: reason for f, reason in schedule.failed.items()}
+        return Ran(
+            len(plan.distinct), sum(f in schedule.done for f in needed), failed, tuple(titles[f] for f in schedule.skipped)
+        )
+
+    def _readable(self, plan: Plan) -> dict[str, Run]:
+        """Finished units of the plan whose files are all there; the others are free to be trained again."""
+        finished = {f: run for f, run in self.tracking.finished().items() if f in plan.distinct}
+        lost = [f for f, ok in self.tracking.readable(finished.values()).items() if not ok]
+        for fingerprint in lost:
+            run = finished.pop(fingerprint)
+            self.claims.reopen(fingerprint, run.info.run_id)
+            runs.close(self.tracking.client, run.info.run_id, "FAILED", "its files are not in the artifact store any more")
+        return finished
+
+    def _needed(self, plan: Plan, finished: Mapping[str, Run]) -> list[str]:
+        """What has to run, parents first: the unfinished, and the finished whose weights they need and that were dropped."""
+        needed = {f for f in plan.distinct if f not in finished}
+        for fingerprint in reversed(plan.distinct):
+            run = finished.get(fingerprint)
+            wanted = not needed.isdisjoint(plan.children.get(fingerprint, ()))
+            if run is not None and wanted and WEIGHTS in runs.pruned(run):
+                self.claims.reopen(fingerprint, run.info.run_id)
+                runs.close(
+                    self.tracking.client, run.info.run_id, "FAILED", "trained again: its weights were dropped and are needed"
+                )
+                needed.add(fingerprint)
+        return [f for f in plan.distinct if f in needed]
+
+    def _group_runs(self, plan: Plan) -> dict[str, str]:
+        experiment_id = self.tracking.experiment(f"mdmt-{self.recipe.name}")
+        tags, digest = {"mdmt.recipe": self.recipe.name}, self.recipe.digest()
+        return {group: self.tracking.parent_run(experiment_id, group, digest, tags) for group in plan.groups}
+
+    def _job(self, plan: Plan, unit: Unit, groups: Mapping[str, str]) -> Job:
+        kept = self.recipe.running.keep_weights == "all" or unit.fingerprint in plan.children or unit.scheme == REFIT
+        return Job(
+            unit=unit,
+            stores=plan.stores,
+            tracking_uri=self.tracking.uri,
+            claims_uri=self.tracking.claims_uri,
+            home=self.tracking.home,
+            weights=self.weights,
+            parent_run=groups[unit.group],
+            keep_weights=kept,
+            running=self.recipe.running,
+        )
+
+    def _listener(self, plan: Plan, finished: set[str], view: View) -> Callable[[Unit, Event], None]:
+        """Shows every event, and drops weights that nobody needs any more."""
+        done = set(finished)
+
+        def listen(unit: Unit, event: Event) -> None:
+            view.unit_event(unit, event)
+            if event["event"] == "done":
+                done.add(event["unit"])
+                for parent in unit.parents if self.recipe.running.keep_weights == "needed" else ():
+                    if parent in done and plan.children[parent] <= done:
+                        runs.prune(self.tracking.client, self.tracking.find(parent), WEIGHTS)
+
+        return listen
+
+    def results(self) -> Results:
+        """Everything the plan has produced so far, read back from MLflow; what is missing says why."""
+        return collect(self._planned(), self.recipe, self.tracking, self.claims.quarantined())
 
     def compare(self) -> list[Line]:
-        """The comparison of the finished plan, read back from MLflow. Raises TrackingError when a unit is not finished."""
+        """The comparison, read back from MLflow."""
+        return compare(self.results())
+
+    def report(self, folder: Path) -> Path:
+        """Write the report into `folder`, log it to MLflow as a run of its own, and return the page."""
+        page = write_report(self.results(), folder)
+        experiment_id = self.tracking.experiment(f"mdmt-{self.recipe.name}")
+        tags = {"mdmt.recipe": self.recipe.name}
+        run_id = self.tracking.parent_run(experiment_id, "report", self.recipe.digest(), tags)
+        self.tracking.client.log_artifacts(run_id, str(folder))
+        return page
+
+    def _planned(self) -> Plan:
         if self._plan is None:
-            raise RuntimeError("compare() needs plan() or run() first")
-        return compare(self._plan, self.tracking)
+            raise RuntimeError("call plan() or run() first: there is nothing to report on")
+        return self._plan

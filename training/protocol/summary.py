@@ -1,11 +1,12 @@
-"""From the folds to one line: mean and sd over folds, and pooled over all their test films, read from MLflow and written to it.
+"""From finished units to values that can be reported: read from MLflow, and means over folds written back to it.
 
-Both, because they answer different questions: where folds differ in size (one centre of AIforCOVID holds 61 % of the films) a mean
-over folds and a figure over all films can be far apart.
+Means over folds and pooled figures both, because they answer different questions: where folds differ in size (one centre of AIforCOVID
+holds 61 % of the films) they can be far apart.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -15,48 +16,120 @@ from cxr.tasks import by_name
 from training.evaluation import plots
 from training.evaluation.comparison import Line
 from training.evaluation.metrics import HEADLINE, Predictions, evaluate, mean_and_sd, pooled
-from training.protocol.experiments import EXPERIMENTS
+from training.evaluation.results import Results, UnitResult
+from training.protocol.desk import HISTORY
 from training.protocol.plan import Plan
+from training.protocol.recipe import Recipe
+from training.protocol.unit import Unit
 from training.tracking import Tracking
 
 
-def summarise(parent_run: str, tasks: Sequence[str], members: Sequence[Run], tracking: Tracking) -> None:
-    """Onto the parent run, unless it stands there already: "<metric>_mean" and "_sd" over the folds, "pooled_…", pooled plots."""
-    figures: dict[str, float] = {}
+def summarise(parent_run: str, units: Sequence[Unit], members: Sequence[Run], pictures: bool, tracking: Tracking) -> None:
+    """Onto the group run, unless it stands there already: "<metric>_mean" and "_sd" over the folds, "pooled_…", how many folds."""
+    figures: dict[str, float] = {"folds": len(members), "folds_missing": len(units) - len(members)}
     for name in sorted({name for run in members for name in run.data.metrics if name.startswith("test_")}):
         values = [run.data.metrics[name] for run in members if name in run.data.metrics]
         figures[f"{name}_mean"], figures[f"{name}_sd"] = mean_and_sd(values)
     known = tracking.client.get_run(parent_run).data.metrics
-    if all(known.get(name) == value for name, value in figures.items()):
+    if not members or all(known.get(name) == value for name, value in figures.items()):
         return
     with tempfile.TemporaryDirectory() as name:
-        for task in by_name(tasks):
+        for task in by_name(units[0].tasks):
             together = pooled([read_predictions(tracking, run, task.name, "test") for run in members])
             figures |= {f"pooled_{task.name}_{metric}": value for metric, value in evaluate(task, together).items()}
-            plots.outcome(task, together, Path(name) / f"pooled-{task.name}.png")
-        tracking.log_outcome(parent_run, figures, Path(name))
+            if pictures:
+                plots.outcome(task, together, Path(name) / f"pooled-{task.name}.png")
+        tracking.log_outcome(parent_run, figures, Path(name) if pictures else None)
 
 
-def compare(plan: Plan, tracking: Tracking) -> list[Line]:
-    """The comparison of a finished plan, read back from MLflow. Raises TrackingError when a unit is not finished."""
+def collect(plan: Plan, recipe: Recipe, tracking: Tracking, quarantined: Mapping[str, str]) -> Results:
+    """Every unit of the plan and each of its tasks, finished or not."""
     finished = tracking.finished()
+    units: list[UnitResult] = []
+    for unit in plan.units:
+        run = finished.get(unit.fingerprint)
+        for task in unit.tasks:
+            where = {
+                "experiment": unit.experiment,
+                "title": recipe.known_experiments[unit.experiment].title,
+                "backbone": unit.backbone.name,
+                "weights": unit.backbone.weights,
+                "subset": unit.subset,
+                "scheme": unit.scheme,
+                "repeat": unit.repeat,
+                "fold": unit.fold,
+                "task": task,
+            }
+            if run is None:
+                reason = quarantined.get(unit.fingerprint) or _blocked(plan, unit, quarantined) or "not run yet"
+                state = "quarantined" if unit.fingerprint in quarantined else "missing"
+                units.append(UnitResult(**where, state=state, reason=reason))
+                continue
+            units.append(UnitResult(**where, state="finished", **_finding(run, task, tracking)))
+    return Results(recipe.name, recipe.description, recipe.headline, tuple(units), _provenance(plan, recipe, finished))
+
+
+def _blocked(plan: Plan, unit: Unit, quarantined: Mapping[str, str]) -> str:
+    """Why a unit that did not fail itself could not run."""
+    for parent in unit.parents:
+        if parent in quarantined:
+            return f"{plan.distinct[parent].title}, which it starts from, is quarantined: {quarantined[parent]}"
+    return ""
+
+
+def _finding(run: Run, task: str, tracking: Tracking) -> dict[str, object]:
+    prefix = f"test_{task}_"
+    figures = {name.removeprefix(prefix): value for name, value in run.data.metrics.items() if name.startswith(prefix)}
+    history = pd.read_csv(tracking.file_of(run, HISTORY), index_col="epoch")
+    return {
+        "test": read_predictions(tracking, run, task, "test"),
+        "figures": figures,
+        "history": history.to_dict("records"),
+        "best_epoch": int(run.data.metrics["best_epoch"]),
+        "run_id": run.info.run_id,
+        "seconds": (run.info.end_time - run.info.start_time) / 1000,
+    }
+
+
+def _provenance(plan: Plan, recipe: Recipe, finished: Mapping[str, Run]) -> dict[str, str]:
+    members = [finished[f] for f in plan.distinct if f in finished]
+    tags = sorted({(name, value) for run in members for name, value in run.data.tags.items() if name.startswith("mdmt.version.")})
+    given = {
+        "recipe digest": recipe.digest(),
+        "units": f"{len(plan.units)} in the tables, {len(plan.distinct)} distinct, {len(members)} finished",
+        "commits": ", ".join(sorted({run.data.tags.get("mdmt.git_commit", "unknown") for run in members})),
+        "versions": ", ".join(f"{name.removeprefix('mdmt.version.')} {value}" for name, value in tags),
+        "device": f"{recipe.device}, {recipe.threads} thread(s) per unit",
+        "films": f"{recipe.pipeline.size} px, pipeline {recipe.pipeline.digest()[:12]}",
+    }
+    if members:
+        first, last = min(run.info.start_time for run in members), max(run.info.end_time for run in members)
+        hours = sum(run.info.end_time - run.info.start_time for run in members) / 3_600_000
+        when = [datetime.fromtimestamp(moment / 1000, UTC).strftime("%Y-%m-%d %H:%M") for moment in (first, last)]
+        given["trained"] = f"{when[0]} to {when[1]} UTC, {hours:.2f} unit hours"
+    return given
+
+
+def compare(results: Results) -> list[Line]:
+    """One line per group of folds and task that has any result."""
+    groups: dict[tuple[str, ...], list[UnitResult]] = {}
+    for unit in results.units:
+        key = (unit.experiment, unit.title, unit.backbone, unit.weights, unit.subset, unit.scheme, unit.task)
+        groups.setdefault(key, []).append(unit)
     lines = []
-    for group in dict.fromkeys(unit.group for unit in plan.units):
-        units = [unit for unit in plan.units if unit.group == group]
-        runs = [finished.get(unit.fingerprint) or tracking.find(unit.fingerprint) for unit in units]
-        for task in by_name(units[0].tasks):
-            prefix = f"test_{task.name}_"
-            folds = {m: [r.data.metrics[prefix + m] for r in runs if prefix + m in r.data.metrics] for m in HEADLINE}
-            together = pooled([read_predictions(tracking, run, task.name, "test") for run in runs])
-            first, title = units[0], EXPERIMENTS[units[0].experiment].title
-            where = (first.experiment, title, first.backbone.name, first.backbone.weights, first.scheme, task.name)
-            lines.append(Line(*where, folds, evaluate(task, together), len(together)))
+    for key, members in groups.items():
+        done = [unit for unit in members if unit.test is not None]
+        if not done:
+            continue
+        together = pooled([unit.test for unit in done if unit.test is not None])
+        folds = {metric: [unit.figures[metric] for unit in done if metric in unit.figures] for metric in HEADLINE}
+        task = by_name((members[0].task,))[0]
+        lines.append(Line(*key, folds, evaluate(task, together), len(together), len(members) - len(done)))
     return lines
 
 
 def read_predictions(tracking: Tracking, run: Run, task: str, role: str) -> Predictions:
     """One unit's predictions of one task, as it logged them."""
-    with tempfile.TemporaryDirectory() as folder:
-        table = pd.read_csv(tracking.download(run.info.run_id, f"{role}-{task}.csv", Path(folder)))
+    table = pd.read_csv(tracking.file_of(run, f"{role}-{task}.csv"))
     columns = [name for name in table.columns if name.startswith("p_")]
-    return Predictions(tuple(table["film"]), table["truth"].to_numpy(), table[columns].to_numpy())
+    return Predictions(tuple(table["film"]), table["truth"].to_numpy(), table[columns].to_numpy(), table["patient"].to_numpy())

@@ -1,55 +1,229 @@
-"""A process that runs units one after another: `python -m training.protocol.worker`.
+"""A process that trains units one after another: `python -m training.protocol.worker`.
 
-It reads one job per line on standard input and writes events as JSON lines on standard output: {"event": "ready"}, then per job
-"epoch" …, and "done" with the run's id or "failed" with the reason. A job is data (a unit, where its films are, where to log), so any
-executor can start a worker anywhere; imports are paid once for many units. Everything else that is printed goes to standard error.
+It reads one job per line on standard input and writes events as JSON lines on standard output (see `job.Event`). A job is data (a unit,
+where its films are, where to log), so any executor can start a worker anywhere; imports are paid once for many units. Everything
+else that is printed goes to standard error. SIGTERM: the running unit is given back after its batch, its last epoch is kept, exit 0.
 """
 
+import ctypes
+import errno
 import json
 import os
+import shutil
+import signal
 import sys
 import traceback
-from typing import Any, TextIO
+from pathlib import Path
+from threading import Event as Flag
+from threading import Lock
+from typing import Any
 
+from training.protocol.claim import Busy, Claim, ClaimLost, Committed, Quarantined
+from training.protocol.claims import ClaimTable
+from training.protocol.delivery import Delivery, settle
+from training.protocol.desk import WEIGHTS, Desk
 from training.protocol.job import Job
+from training.protocol.lease import Lease
+from training.protocol.owner import is_gone, own_name
+from training.tracking import Tracking
+
+GIB = 1 << 30
+PR_SET_PDEATHSIG = 1
+UNDELIVERED = 32  # finished units that may wait for a tracking server that is away, before no further one is begun
+
+
+class Stopped(BaseException):
+    """Asked to stop: not an error of the unit."""
+
+
+class Worker:
+    """What one process keeps between units: connections, and finished units on their way to MLflow."""
+
+    def __init__(self, say: Any) -> None:
+        self._say = say
+        self.working = False
+        self._stop = Flag()
+        self._claims: dict[tuple[str, float], ClaimTable] = {}
+        self._tracking: dict[str, Tracking] = {}
+        self._deliveries: list[Delivery] = []
+
+    def stop(self, *_: Any) -> None:
+        """SIGTERM: at once when there is nothing to do, else at the next batch."""
+        self._stop.set()
+        if not self.working:
+            raise Stopped
+
+    def do(self, job: Job) -> None:
+        """One job, up to the point where nothing of it needs this process's main thread."""
+        unit = job.unit.fingerprint
+        self._make_room()
+        free = shutil.disk_usage(job.home).free / GIB
+        if free < job.running.free_gib:
+            self._say("disk-full", unit=unit, free_gib=free)
+            return
+        claim = self._claim(job)
+        if claim is None:
+            return
+        self._say("claimed", unit=unit, fence=claim.fence)
+        claims, desk = self._table(job), Desk(job.home, unit)
+        desk.open()
+        lease = Lease(claims, claim)
+        lease.start()
+        delivery = Delivery(
+            job.unit, desk, job.parent_run, self._server(job), claims, lease, self._about(unit), job.running.attempts
+        )
+        try:
+            if desk.outcome is None:
+                self._train(job, desk, lease, delivery)
+        except Stopped:
+            delivery.abandon()
+            claims.release(claim)
+            raise
+        except ClaimLost as lost:
+            delivery.abandon()
+            self._say("lost", unit=unit, reason=str(lost))
+        except Exception as error:  # noqa: BLE001 - the unit failed, whatever the reason; the worker lives on for the next one
+            if _disk_is_full(error):
+                delivery.abandon()
+                claims.release(claim)
+                self._say("disk-full", unit=unit, free_gib=shutil.disk_usage(job.home).free / GIB)
+                return
+            traceback.print_exc()
+            kind, reason = describe(error)
+            quarantined = claims.fail(claim, kind, reason, job.running.attempts)
+            delivery.fail(reason)
+            self._say("failed", unit=unit, kind=kind, reason=reason, quarantined=quarantined)
+        else:
+            self._say("trained", unit=unit)
+            delivery.finish()
+            self._deliveries.append(delivery)
+
+    def finish(self) -> None:
+        """Wait until everything is delivered."""
+        for delivery in self._deliveries:
+            delivery.wait()
+
+    def _make_room(self) -> None:
+        self._deliveries = [delivery for delivery in self._deliveries if delivery.busy]
+        if len(self._deliveries) >= UNDELIVERED:
+            self._deliveries[0].wait()
+
+    def _claim(self, job: Job) -> Claim | None:
+        """The claim on the unit, or None after saying why there is none."""
+        unit, claims = job.unit.fingerprint, self._table(job)
+        while True:
+            got = claims.acquire(unit, own_name())
+            if isinstance(got, Claim):
+                return got
+            if isinstance(got, Committed):
+                if settle(job.unit, got.run_id, claims, self._server(job)):
+                    self._say("done", unit=unit, run=got.run_id)
+                    return None
+            elif isinstance(got, Quarantined):
+                self._say("failed", unit=unit, kind="quarantined", reason=got.reason, quarantined=True)
+                return None
+            elif is_gone(got.owner):
+                standing = claims.states([unit])[unit]
+                if standing.owner == got.owner:
+                    claims.release(Claim(unit, standing.fence, got.owner, None))
+            else:
+                assert isinstance(got, Busy)
+                self._say("busy", unit=unit, owner=got.owner, seconds_left=got.seconds_left)
+                return None
+
+    def _train(self, job: Job, desk: Desk, lease: Lease, delivery: Delivery) -> None:
+        from training.protocol.execution import train  # torch: only a process that trains pays for it
+
+        unit = job.unit.fingerprint
+
+        def progress(epoch: int, figures: dict[str, float]) -> None:
+            desk.spool(epoch, figures)
+            delivery.epoch_ended()
+            self._say("epoch", unit=unit, epoch=epoch, figures=figures)
+
+        def keep_going() -> None:
+            lease.check()
+            if self._stop.is_set():
+                raise Stopped
+
+        def fetch(parent: str) -> Path:
+            """A parent that is finished here and not delivered yet is on its desk; any other is in MLflow."""
+            near = Desk(job.home, parent)
+            copy = desk.folder / f"parent-{parent[:12]}.safetensors"
+            try:
+                os.link(near.folder / "outcome" / WEIGHTS, copy)
+            except FileExistsError:
+                pass
+            except FileNotFoundError:
+                run_id = job.parents.get(parent) or self._server(job).find(parent).info.run_id
+                folder = desk.folder / f"parent-{parent[:12]}"
+                folder.mkdir(exist_ok=True)
+                copy = self._server(job).download(run_id, WEIGHTS, folder)
+            return copy
+
+        train(
+            job.unit, desk, job.stores, job.weights, fetch, progress, keep_going,
+            pictures=job.running.pictures == "units", keep_weights=job.keep_weights,
+        )  # fmt: skip
+
+    def _table(self, job: Job) -> ClaimTable:
+        key = (job.claims_uri, job.running.lease_seconds)
+        if key not in self._claims:
+            self._claims[key] = ClaimTable(*key)
+        return self._claims[key]
+
+    def _server(self, job: Job) -> Tracking:
+        if job.tracking_uri not in self._tracking:
+            self._tracking[job.tracking_uri] = Tracking(job.tracking_uri, job.home, ask=False)
+        return self._tracking[job.tracking_uri]
+
+    def _about(self, unit: str) -> Any:
+        return lambda event, **fields: self._say(event, unit=unit, **fields)
+
+
+def describe(error: BaseException) -> tuple[str, str]:
+    """Kind and reason of a failure, as the claim table keeps them."""
+    text = f"{type(error).__name__}: {error}"
+    memory = isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text.lower()
+    return "out-of-memory" if memory else "exception", text
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    """Also where a library wrapped it."""
+    while error is not None:
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error) or "disk is full" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def main() -> None:
+    if sys.platform == "linux":  # a worker without its runner would train on unseen
+        runner = os.getppid()
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != runner:
+            sys.exit(0)
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library that prints must not break the protocol
-    from training.protocol.unit import run_unit  # after the descriptors are in place: this imports torch
+    lock = Lock()
 
-    _say(events, "ready")
-    for line in sys.stdin:
-        job = Job.model_validate_json(line)
-        fingerprint = job.unit.fingerprint
-        try:
-            run_id = run_job(job, run_unit, events)
-        except Exception as error:  # noqa: BLE001 - the unit failed, whatever the reason; the worker lives on for the next one
-            traceback.print_exc()
-            _say(events, "failed", unit=fingerprint, reason=f"{type(error).__name__}: {error}")
-        else:
-            _say(events, "done", unit=fingerprint, run=run_id)
+    def say(event: str, **fields: Any) -> None:
+        with lock:
+            events.write(json.dumps({"event": event, **fields}) + "\n")
+            events.flush()
 
-
-def run_job(job: Job, run_unit: Any, events: TextIO) -> str:
-    import torch
-
-    from training.tracking import Tracking
-
-    torch.set_num_threads(job.threads)
-
-    def progress(epoch: int, figures: dict[str, float]) -> None:
-        _say(events, "epoch", unit=job.unit.fingerprint, epoch=epoch, figures=figures)
-
-    tracking = Tracking(job.tracking_uri, job.home)
-    run_id: str = run_unit(job.unit, job.stores, tracking, job.parent_run, progress)
-    return run_id
-
-
-def _say(events: TextIO, event: str, **fields: Any) -> None:
-    events.write(json.dumps({"event": event, **fields}) + "\n")
-    events.flush()
+    worker = Worker(say)
+    signal.signal(signal.SIGTERM, worker.stop)
+    try:
+        say("idle")
+        for line in sys.stdin:
+            worker.working = True
+            worker.do(Job.model_validate_json(line))
+            worker.working = False
+            say("idle")
+        worker.finish()
+    except Stopped:
+        sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -182,6 +182,26 @@ def test_leaving_a_centre_out_tests_on_exactly_its_films(both: tuple[Cohort, Coh
         assert all(home.get(row.patient, fold.name) == fold.name for row in bx.rows if row.id in ids)
 
 
+@few
+@given(apart, seeds)
+def test_others_that_stay_put_have_the_roles_of_the_first_fold_in_every_fold(both: tuple[Cohort, Cohort], seed: int) -> None:
+    dealt = folds_or_skip(leave_one_centre_out, both, "afc", None, seed)
+    first = leave_one_centre_out(both, "afc", None, seed, others="first")
+    assert [fold.name for fold in first] == [fold.name for fold in dealt]
+    assert [fold.roles["afc"] for fold in first] == [fold.roles["afc"] for fold in dealt]
+    assert all(fold.roles["bx"] == dealt[0].roles["bx"] for fold in first)
+    assert_no_leakage(both, first)
+
+
+@few
+@given(sharing, seeds)
+def test_others_that_share_patients_with_the_left_out_centres_do_not_stay_put(both: tuple[Cohort, Cohort], seed: int) -> None:
+    dealt = folds_or_skip(leave_one_centre_out, both, "afc", None, seed)
+    first = leave_one_centre_out(both, "afc", None, seed, others="first")
+    assert first == dealt
+    assert_no_leakage(both, first)
+
+
 def test_other_films_of_a_held_out_patient_leave_the_fold_and_return_in_the_next() -> None:
     films = [("mover", "A", 0), ("mover", "B", 0)] + [(f"p{i}", "AB"[i % 2], i // 2 % 2) for i in range(16)]
     folds = {fold.name: fold.roles["afc"] for fold in leave_one_centre_out([cohort("afc", films)], "afc", None, 1)}
@@ -240,6 +260,7 @@ TWENTY = cohort("afc", [(f"p{i}", "AB"[i % 2], i // 2 % 2) for i in range(20)])
         (lambda: leave_one_centre_out([TWENTY], "afc", ("A", "Z"), 0), "no centre 'Z'; its centres: A, B"),
         (lambda: leave_one_centre_out([TWENTY], "afc", (), 0), "2 centre.*, 0 to leave out"),
         (lambda: leave_one_centre_out([TWENTY, replace(TWENTY, name="bx")], "afc", ("A",), 0), "at least 2 folds"),
+        (lambda: leave_one_centre_out([TWENTY], "afc", None, 0, others="second"), "others='second'; allowed: 'dealt' .*'first'"),
         (lambda: refit([cohort("afc", [("p", "A", 0), ("p", "A", 1)])], 0), "leaves no val film of cohort 'afc'"),
     ],
 )

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cxr.engine import softmax
-from training.evaluation.calibration import BOUNDS, fit_temperature, negative_log_likelihood
-from training.evaluation.metrics import expected_calibration_error
+from cxr.tasks import PROGNOSIS, SEVERITY, Task
+from training.evaluation.calibration import BOUNDS, calibrated_figures, fit_temperature, negative_log_likelihood
+from training.evaluation.metrics import Predictions, evaluate, expected_calibration_error
 
 
 def logits_of_temperature(temperature: float, n: int, classes: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -23,8 +24,8 @@ def logits_of_temperature(temperature: float, n: int, classes: int, seed: int) -
 @given(temperature=st.floats(0.3, 6), classes=st.integers(2, 4), seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=15, deadline=None)
 def test_a_known_temperature_is_found_again(temperature: float, classes: int, seed: int) -> None:
-    logits, truth = logits_of_temperature(temperature, 4000, classes, seed)
-    assert fit_temperature(logits, truth) == pytest.approx(temperature, rel=0.15)
+    logits, truth = logits_of_temperature(temperature, 20_000, classes, seed)
+    assert fit_temperature(logits, truth) == pytest.approx(temperature, rel=0.05)
 
 
 def test_an_overconfident_network_is_calibrated() -> None:
@@ -50,3 +51,42 @@ def test_any_films_give_a_temperature_within_bounds_that_moves_no_label_and_is_n
 def test_without_films_there_is_no_temperature() -> None:
     with pytest.raises(ValueError, match="nothing to calibrate on"):
         fit_temperature(np.zeros((0, 2)), np.zeros(0, dtype=np.int64))
+
+
+@pytest.mark.parametrize("task", [PROGNOSIS, SEVERITY])
+def test_calibrated_figures_are_of_the_test_films_at_the_temperature_of_the_validation_films(task: Task) -> None:
+    val_logits, val_truth = logits_of_temperature(3.0, 4000, len(task.classes), 1)
+    logits, truth = logits_of_temperature(3.0, 4000, len(task.classes), 2)
+    figures = calibrated_figures(task, val_logits, val_truth, logits, truth)
+    temperature = figures["temperature"]
+    assert temperature == fit_temperature(val_logits, val_truth) != fit_temperature(logits, truth)
+    plain, calibrated = (evaluate(task, Predictions(("f",) * len(truth), truth, softmax(logits, t))) for t in (1.0, temperature))
+    assert figures["ece_calibrated"] == calibrated["ece"] < plain["ece"]
+    assert figures["brier_calibrated"] == calibrated["brier"] < plain["brier"]
+    assert figures["nll"] == negative_log_likelihood(logits, truth, 1.0)
+    assert figures["nll_calibrated"] == negative_log_likelihood(logits, truth, temperature) < figures["nll"]
+    assert calibrated["acc"] == plain["acc"], "labels never move"
+
+
+def test_a_certain_network_that_is_right_is_not_punished() -> None:
+    logits, truth = np.array([[9.0, -9.0], [-9.0, 9.0]]), np.array([0, 1])
+    figures = calibrated_figures(PROGNOSIS, logits, truth, logits, truth)
+    assert BOUNDS[0] <= figures.pop("temperature") <= BOUNDS[1]
+    expected = {"ece_calibrated": 0, "brier_calibrated": 0, "nll": 0, "nll_calibrated": 0}
+    assert figures == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("validation", "test", "complaint"),
+    [
+        ((0, 2), (5, 2), r"validation logits are \(0, 2\) for 0 labels"),
+        ((5, 2), (0, 2), r"test logits are \(0, 2\) for 0 labels"),
+        ((5, 4), (5, 4), r"validation logits are \(5, 4\) for 5 labels; allowed: one row per label, 2 columns"),
+    ],
+)
+def test_parts_without_films_or_with_other_classes_are_refused(
+    validation: tuple[int, int], test: tuple[int, int], complaint: str
+) -> None:
+    parts = [(np.zeros(shape), np.zeros(shape[0], dtype=np.int64)) for shape in (validation, test)]
+    with pytest.raises(ValueError, match=complaint):
+        calibrated_figures(PROGNOSIS, *parts[0], *parts[1])

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from cxr.tasks import PROGNOSIS
@@ -21,7 +23,7 @@ def state(*values: float, seen: int = 0) -> dict[str, torch.Tensor]:
 
 
 def test_parameters_and_buffers_are_averaged_by_name_and_keep_their_types() -> None:
-    mixed = average(state(1.0, -2.0, 4.0, seen=4), state(3.0, 2.0, 8.0, seen=11))
+    mixed = average((state(1.0, -2.0, 4.0, seen=4), state(3.0, 2.0, 8.0, seen=11)), (0.5, 0.5))
     assert mixed["weight"].tolist() == [2.0, 0.0]
     assert mixed["running_mean"].tolist() == [6.0]
     assert mixed["running_mean"].dtype == torch.float16
@@ -30,25 +32,51 @@ def test_parameters_and_buffers_are_averaged_by_name_and_keep_their_types() -> N
 
 @pytest.mark.parametrize(("beta", "expected"), [(1.0, 1.0), (0.0, 3.0), (0.25, 2.5)])
 def test_beta_is_the_weight_of_the_first(beta: float, expected: float) -> None:
-    assert average(state(1.0, 0.0, 0.0), state(3.0, 0.0, 0.0), beta)["weight"][0].item() == expected
+    assert average((state(1.0, 0.0, 0.0), state(3.0, 0.0, 0.0)), (beta, 1 - beta))["weight"][0].item() == expected
 
 
 def test_the_average_of_a_network_with_itself_is_itself_to_the_bit() -> None:
     own = nn.Conv2d(3, 8, 3).state_dict()
-    assert all(torch.equal(value, average(own, own)[name]) for name, value in own.items())
+    assert all(torch.equal(value, average((own, own), (0.5, 0.5))[name]) for name, value in own.items())
+
+
+@given(beta=st.floats(0, 1), seed=st.integers(0, 99))
+def test_two_networks_are_mixed_in_double_precision_and_rounded_once(beta: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    a, b = (torch.randn(50, generator=generator) for _ in range(2))
+    mixed = average(({"weight": a}, {"weight": b}), (beta, 1 - beta))["weight"]
+    assert torch.equal(mixed, (beta * a.double() + (1 - beta) * b.double()).float())
+
+
+def test_any_number_of_networks_are_averaged() -> None:
+    states = [state(1.0, 0.0, 0.0, seen=1), state(2.0, 4.0, 0.0, seen=2), state(5.0, 8.0, 8.0, seen=6)]
+    mixed = average(states, (0.25, 0.25, 0.5))
+    assert (mixed["weight"].tolist(), mixed["running_mean"].tolist()) == ([3.25, 5.0], [4.0])
+    assert mixed["num_batches_tracked"].item() == 4  # 3.75
+
+
+@pytest.mark.parametrize("weights", [(0.5, 0.4), (1.5, -0.5), (0.5, 0.25, 0.25), (1.0,), (float("nan"), 0.5)])
+def test_weights_that_are_no_shares_of_one_are_refused(weights: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="weights"):
+        average((state(1.0, 2.0, 3.0), state(1.0, 2.0, 3.0)), weights)
+
+
+def test_a_single_network_is_not_averaged() -> None:
+    with pytest.raises(ValueError, match="at least two"):
+        average((state(1.0, 2.0, 3.0),), (1.0,))
 
 
 def test_neither_network_is_changed() -> None:
     first, second = state(1.0, 2.0, 3.0), state(5.0, 6.0, 7.0)
-    average(first, second)
+    average((first, second), (0.5, 0.5))
     assert (first["weight"].tolist(), second["weight"].tolist()) == ([1.0, 2.0], [5.0, 6.0])
 
 
 def test_networks_with_other_tensors_or_shapes_are_refused_by_the_name_of_one() -> None:
     with pytest.raises(ValueError, match=r"differ in 1 tensors, e\.g\. running_mean"):
-        average(state(1.0, 2.0, 3.0), {k: v for k, v in state(1.0, 2.0, 3.0).items() if k != "running_mean"})
+        average((state(1.0, 2.0, 3.0), {k: v for k, v in state(1.0, 2.0, 3.0).items() if k != "running_mean"}), (0.5, 0.5))
     with pytest.raises(ValueError, match=r"weight has shape \(2,\) in one network and \(3,\)"):
-        average(state(1.0, 2.0, 3.0), state(1.0, 2.0, 3.0) | {"weight": torch.zeros(3)})
+        average((state(1.0, 2.0, 3.0), state(1.0, 2.0, 3.0) | {"weight": torch.zeros(3)}), (0.5, 0.5))
 
 
 def test_reestimated_statistics_are_the_mean_over_batches_computed_by_hand() -> None:

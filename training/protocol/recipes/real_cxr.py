@@ -29,5 +29,7 @@ def recipe() -> Recipe:
         ),
         schemes=(Scheme(kind="cv", folds=5),),
         training=Training(batch_size=16, max_epochs=16, patience=5, warmup_epochs=2, dropout=0.3),
+        experiments=("stl-prognosis", "stl-severity", "ft", "mdmt"),
+        batch_norm="reestimate",
         registered_name="mdmt-real-cxr",
     )

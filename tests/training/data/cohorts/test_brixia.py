@@ -39,7 +39,7 @@ def row(
     return [file, "20200301", maker, score, total, consensus, subject, "M"]
 
 
-def problems(root: Path, **options: str) -> str:
+def problems(root: Path, **options: object) -> str:
     with pytest.raises(CohortError) as caught:
         brixia.load(root, **options)
     return "\n".join(caught.value.problems)
@@ -104,6 +104,20 @@ def test_the_consensus_films_can_be_kept_excluded_or_loaded_alone(tmp_path: Path
 
 def test_an_unknown_wish_for_the_consensus_films_is_refused(tmp_path: Path) -> None:
     assert "allowed: keep, exclude, only" in problems(write(tmp_path, row()), consensus="drop")
+
+
+def test_the_bounds_of_the_categories_can_be_those_of_the_authors_code_and_the_films_say_so(tmp_path: Path) -> None:
+    write(tmp_path, row(score="333000", total="9"), row("8.dcm", score="333320", total="14"), row("9.dcm"))
+    papers, authors = (brixia.load(tmp_path, **options) for options in ({}, {"bounds": [5, 10, 15]}))
+    assert [film.labels["severity"] for film in papers.rows] == [2, 3, 2]
+    assert [film.labels["severity"] for film in authors.rows] == [1, 2, 2]
+    assert [film.attributes.get("bounds") for film in (*papers.rows, *authors.rows)] == [None] * 3 + ["5,10,15"] * 3
+    assert [film.attributes["zones"] for film in authors.rows] == [film.attributes["zones"] for film in papers.rows]
+    assert brixia.load(tmp_path, bounds=(5, 9, 14)) == papers
+
+
+def test_bounds_that_are_none_are_refused_once_and_not_per_film(tmp_path: Path) -> None:
+    assert problems(write(tmp_path, row(), row("8.dcm")), bounds=(9, 5, 14)).count("severity bounds (9, 5, 14)") == 1
 
 
 def test_the_consensus_films_cannot_be_excluded_without_the_column(tmp_path: Path) -> None:

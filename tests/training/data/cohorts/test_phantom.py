@@ -206,6 +206,46 @@ def test_the_bayes_bound_is_what_a_brute_force_simulation_reaches(loading: float
         assert severe[centre == name].mean() == pytest.approx(bad / (mild + bad), abs=0.03)
 
 
+def test_without_a_link_the_outcome_depends_on_the_centre_alone() -> None:
+    base = {centre: bad / (mild + bad) for centre, (mild, bad) in OUTCOMES.items()}
+    rng = np.random.default_rng(0)
+    scores, centres = rng.integers(4, size=(300, 6)), list(rng.choice(list(OUTCOMES), 300))
+    np.testing.assert_allclose(bayes_probability(scores, centres, 0.8, 0.0), [base[centre] for centre in centres], atol=1e-9)
+    films = sum(mild + bad for mild, bad in OUTCOMES.values())
+    most_frequent = sum(max(counts) for counts in OUTCOMES.values())
+    assert bayes_accuracy(0.8, 0.0) == pytest.approx(most_frequent / films, abs=1e-9)
+    scores, centre, severe = simulated(40_000, 0.8, 0.0)
+    ill = scores.sum(axis=1) > 8
+    for name in OUTCOMES:
+        assert severe[(centre == name) & ill].mean() == pytest.approx(severe[(centre == name) & ~ill].mean(), abs=0.06)
+
+
+def test_a_cohort_without_a_link_is_drawn_alike_but_for_its_outcomes_and_says_its_bound(tmp_path: Path) -> None:
+    cut = TINY.model_copy(update={"link": 0.0, "severity_films": 1, "lung_pairs": 0})
+    report = generate(tmp_path, cut, workers=1)
+    assert report.bayes_accuracy_population == round(900 / 1585, 4)
+    truth = json.loads((tmp_path / "held-out" / "truth.json").read_text())
+    assert [entry["bayes_probability_severe"] for entry in truth.values()] == [round(85 / 120, 4), round(45 / 104, 4)]
+    films = list(planning.prognosis_films(PhantomSpec.small(link=0.0, prognosis_films=2000)))
+    linked = list(planning.prognosis_films(PhantomSpec.small(prognosis_films=2000)))
+    assert [replace(film, severe=None) for film in films] == [replace(film, severe=None) for film in linked]
+
+    def pull(cohort: list[planning.FilmPlan]) -> float:
+        return float(np.corrcoef([film.global_score for film in cohort], [bool(film.severe) for film in cohort])[0, 1])
+
+    assert abs(pull(films)) < 0.08 and pull(linked) > 0.3
+
+
+def test_a_negative_link_is_refused() -> None:
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        PhantomSpec(link=-0.1)
+
+
+def test_the_ages_in_the_prognosis_workbooks_are_those_of_adults(made: Path) -> None:
+    ages = pd.concat([pd.read_excel(path)["Age"] for path in sorted((made / "AIforCOVID").glob("*.xlsx"))])
+    assert ages.between(19, 95).all() and ages.nunique() > 5
+
+
 def test_no_rule_on_the_global_score_beats_the_bayes_bound() -> None:
     scores, _, severe = simulated(40_000, 0.8, 2.0)
     best = max(((scores.sum(axis=1) >= cut) == severe).mean() for cut in range(19))

@@ -86,7 +86,8 @@ def bayes_probability(scores: NDArray[np.integer], centres: Sequence[str], loadi
 def bayes_accuracy(loading: float, link: float) -> float:
     """Highest accuracy that prognosis from zone scores and centre can reach in the population, 0.5..1.
 
-    Exact: sums max(p, 1 − p) over all 4⁶ patterns of scores and the six centres in their published shares.
+    Exact: sums max(p, 1 − p) over all 4⁶ patterns of scores and the six centres in their published shares. With a link of 0 it is
+    what naming each centre's more frequent outcome reaches, 900 of 1,585.
     """
     patterns = np.array(list(itertools.product(range(4), repeat=6)))
     picked = zone_probabilities(_GRID, loading)[:, np.arange(6), patterns]  # grid, pattern, zone

@@ -13,8 +13,9 @@ class PhantomSpec(BaseModel):
 
     `pixels` bounds both sides of every film. `canvas` is the side of the square the anatomy is drawn on before it is resampled to
     the detector. `loading` is the correlation of each zone's latent opacity with the patient's severity, `link` the log odds of
-    SEVERE per standard deviation of severity (see `severity`). `films_per_subject` and `follow_up` (the correlation of severity
-    between two films of one subject) concern the severity cohort; the prognosis cohort has one film per patient.
+    SEVERE per standard deviation of severity (see `severity`); with a link of 0 the outcome depends on the centre alone, and films
+    tell nothing about it. `films_per_subject` and `follow_up` (the correlation of severity between two films of one subject)
+    concern the severity cohort; the prognosis cohort has one film per patient.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,7 +27,7 @@ class PhantomSpec(BaseModel):
     pixels: tuple[int, int] = (1000, 2000)
     canvas: int = Field(768, ge=128, le=2048, multiple_of=8)
     loading: float = Field(0.8, gt=0, lt=1)
-    link: float = Field(2.0, gt=0, le=20)
+    link: float = Field(2.0, ge=0, le=20)
     films_per_subject: float = Field(2.0, ge=1)
     follow_up: float = Field(0.75, ge=0, le=1)
     seed: int = Field(0, ge=0)

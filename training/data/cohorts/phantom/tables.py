@@ -30,7 +30,7 @@ def write_prognosis(folder: Path, films: Sequence[FilmPlan]) -> None:
     for images, name in WORKBOOKS.items():
         rows: list[Sequence[object]] = [header]
         rows += [_clinical(film) for film in films if f"/{images}/" in film.path]
-        _save_workbook(folder / name, rows)
+        save_workbook(folder / name, rows)
 
 
 def _clinical(film: FilmPlan) -> Sequence[object]:
@@ -44,7 +44,7 @@ def _clinical(film: FilmPlan) -> Sequence[object]:
     return (film.id, film.style, film.age, int(film.female), *known, position, "SEVERE" if film.severe else "MILD")
 
 
-def _save_workbook(path: Path, rows: Iterable[Sequence[object]]) -> None:
+def save_workbook(path: Path, rows: Iterable[Sequence[object]]) -> None:
     """An .xlsx whose bytes depend on the rows only: openpyxl would put the time of day into the archive."""
     book = Workbook(write_only=True)
     sheet = book.create_sheet("Foglio1")
@@ -73,7 +73,7 @@ def write_severity(folder: Path, films: Sequence[FilmPlan]) -> None:
             film.rows, film.columns, 5000 + i, digits, film.global_score, int(rng.random() < 150 / 4707), film.patient,
             "F" if film.female else "M", film.age // 5,
         ))  # fmt: skip
-    _save_csv(folder / "metadata_global_v2.csv", header, rows, ";")
+    save_csv(folder / "metadata_global_v2.csv", header, rows, ";")
 
 
 def write_pairs(folder: Path, films: Sequence[FilmPlan], lung_fractions: Sequence[float]) -> None:
@@ -84,7 +84,7 @@ def write_pairs(folder: Path, films: Sequence[FilmPlan], lung_fractions: Sequenc
          _LUNGS, "AP Supine" if film.supine else "PA", film.columns, film.rows, f"{fraction:.4f}")
         for film, fraction in zip(films, lung_fractions, strict=True)
     ]  # fmt: skip
-    _save_csv(folder / "pairs.csv", header, rows, ",")
+    save_csv(folder / "pairs.csv", header, rows, ",")
 
 
 def write_truth(folder: Path, films: Sequence[FilmPlan], spec: PhantomSpec) -> None:
@@ -104,7 +104,7 @@ def write_truth(folder: Path, films: Sequence[FilmPlan], spec: PhantomSpec) -> N
     (folder / "truth.json").write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
 
 
-def _save_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]], separator: str) -> None:
+def save_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]], separator: str) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter=separator, lineterminator="\n")
         writer.writerow(header)

@@ -1,0 +1,36 @@
+"""Files that are whole or not there, whatever is killed when: temporary file, fsync, rename, fsync of the folder.
+
+Pillai et al., "All file systems are not created equal" (OSDI 2014): without the last step a rename may be lost with the power.
+"""
+
+import os
+from pathlib import Path
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_file(path: Path) -> None:
+    """Make the content of a closed file durable."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def write(path: Path, content: bytes) -> None:
+    """Put `content` under the name `path`, or leave what was there. Two writers at once: the later rename wins, both are whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)

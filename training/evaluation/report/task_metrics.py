@@ -1,0 +1,14 @@
+"""Which figures tell how well a task is answered."""
+
+from cxr.tasks import TASKS
+from training.evaluation.report.published import METRICS
+
+
+def table_metrics(task: str) -> tuple[str, ...]:
+    """For ordered classes also how far off an answer is: quadratic kappa and mean absolute error of the category."""
+    return ("acc", "kappa", "mae") if TASKS[task].ordinal else METRICS
+
+
+def interval_metrics(task: str) -> tuple[str, ...]:
+    """What bootstrap intervals are given of."""
+    return ("acc", "f1", "gmean", "auc", "kappa", "mae") if TASKS[task].ordinal else ("acc", "f1", "gmean", "auc")

@@ -1,0 +1,107 @@
+"""How far a training has come: all that one epoch hands to the next, and so all that a checkpoint has to hold."""
+
+import copy
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.learning import checkpoint
+from training.learning.network import Network
+from training.learning.weighting import Equal
+from training.settings import Training
+
+
+class Course:
+    """A training between two epochs. `epoch` counts those done, `waited` those since the best one; `best_epoch` is 0 before it."""
+
+    def __init__(self, network: Network, weighting: Equal, settings: Training) -> None:
+        self.network, self.weighting, self.settings = network, weighting, settings
+        groups: list[dict[str, Any]] = [{"params": list(network.parameters())}]
+        if learned := list(weighting.parameters()):
+            groups.append({"params": learned, "weight_decay": 0.0})  # decay would pull every task's weight towards 1
+        self.optimiser = torch.optim.Adam(
+            groups, settings.learning_rate, settings.betas, weight_decay=settings.weight_decay, fused=True
+        )
+        self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            self.optimiser, "min", settings.plateau_factor, settings.plateau_patience, min_lr=settings.plateau_minimum
+        )
+        self.epoch = self.best_epoch = self.waited = 0
+        self.best = math.inf
+        self.best_weights: dict[str, Tensor] = {}
+        self.history: list[dict[str, float]] = []
+
+    @property
+    def finished(self) -> bool:
+        return self.epoch >= self.settings.max_epochs or self.waited >= self.settings.patience
+
+    def set_learning_rate(self) -> float:
+        """The learning rate of the coming epoch. While a linear warm-up rises it decides, after it the plateau may."""
+        epoch = self.epoch + 1
+        if self.settings.schedule == "constant" or self._rising(epoch):
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.settings.learning_rate_at(epoch)
+        return float(self.optimiser.param_groups[0]["lr"])
+
+    def close_epoch(self, figures: Mapping[str, float]) -> None:
+        """Judge the epoch by its figures: is it the best, does the learning rate fall."""
+        self.epoch += 1
+        if self.settings.schedule == "plateau" and not self._rising(self.epoch):
+            self.plateau.step(sum(v for name, v in figures.items() if name.startswith("val_loss_")))
+        if self.epoch <= self.settings.warmup_epochs and self.epoch < self.settings.max_epochs:
+            return
+        if figures["val_loss"] < self.best:
+            self.best, self.best_epoch, self.waited = figures["val_loss"], self.epoch, 0
+            self.best_weights = copy.deepcopy(self.network.state_dict())
+        else:
+            self.waited += 1
+
+    def _rising(self, epoch: int) -> bool:
+        return self.settings.warmup == "linear" and epoch <= self.settings.warmup_epochs
+
+    def save(self, folder: Path, identity: str) -> None:
+        """Checkpoint of the training called `identity`; see `checkpoint.save` for the errors."""
+        on_gpu = self.network.device.type == "cuda"
+        checkpoint.save(
+            folder,
+            {
+                "identity": identity,
+                "epoch": self.epoch,
+                "best": self.best,
+                "best_epoch": self.best_epoch,
+                "waited": self.waited,
+                "history": self.history,
+                "network": self.network.state_dict(),
+                "best_weights": None if self.best_epoch == self.epoch else self.best_weights,  # None: the same as "network"
+                "weighting": self.weighting.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "plateau": self.plateau.state_dict(),
+                "rng": torch.get_rng_state(),
+                "cuda_rng": torch.cuda.get_rng_state(self.network.device) if on_gpu else None,
+            },
+        )
+
+    def resume(self, folder: Path, identity: str) -> None:
+        """Go on from the checkpoint in `folder`, if there is one. Raises ForeignCheckpoint when it is another training's."""
+        state = checkpoint.load(folder)
+        if state is None:
+            return
+        if state["identity"] != identity:
+            raise checkpoint.ForeignCheckpoint(
+                f"{folder} holds a checkpoint of training {state['identity']!r}, this is {identity!r}: "
+                "give each training a folder of its own, or remove the checkpoint"
+            )
+        self.network.load_state_dict(state["network"])
+        self.weighting.load_state_dict(state["weighting"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.plateau.load_state_dict(state["plateau"])
+        self.epoch, self.best_epoch, self.waited = state["epoch"], state["best_epoch"], state["waited"]
+        self.best, self.history = state["best"], state["history"]
+        best = state["best_weights"]
+        self.best_weights = copy.deepcopy(self.network.state_dict()) if best is None else best
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(state["cuda_rng"], self.network.device)

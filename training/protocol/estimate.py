@@ -1,0 +1,107 @@
+"""What a plan will take: units by experiment, how many are shared, the critical path, and hours from measured costs.
+
+Costs come from the finished units that MLflow knows (same backbone, size and device), else from `costs.json`, which was measured on one
+thread of one CPU. A training ends by early stopping, so hours are a range: from the earliest end to the last epoch allowed.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from mlflow.entities import Run
+
+from training.protocol.plan import Plan
+from training.protocol.unit import Unit
+from training.settings import Training
+
+COSTS = Path(__file__).with_name("costs.json")
+Measured = Mapping[tuple[str, int, str], float]  # (backbone, size, device) → seconds per film and epoch
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """`counts`: (experiment, scheme, subset) → (units in the tables, of which new: not counted in a row above). Hours are of one worker,
+    `critical` those of the longest chain of units that start from each other: more workers cannot be faster. `unknown` backbones
+    have no measured cost for the device. `sources` says where costs come from."""
+
+    counts: dict[tuple[str, str, str], tuple[int, int]]
+    units: int
+    distinct: int
+    hours: tuple[float, float]
+    critical: tuple[float, float]
+    chain: tuple[str, ...]
+    unknown: tuple[str, ...]
+    sources: tuple[str, ...]
+
+
+def measured(finished: Iterable[Run]) -> dict[tuple[str, int, str], float]:
+    """Median over finished units of what an epoch took per training film."""
+    found: dict[tuple[str, int, str], list[float]] = defaultdict(list)
+    for run in finished:
+        films, seconds = int(run.data.params.get("films_train", 0)), run.data.metrics.get("seconds_per_epoch")
+        if films and seconds:
+            key = (run.data.tags["mdmt.backbone"], int(run.data.params["size"]), run.data.tags["mdmt.device"])
+            found[key].append(seconds / films)
+    return {key: median(values) for key, values in found.items()}
+
+
+def estimate(plan: Plan, known: Measured) -> Estimate:
+    """Counts and hours of a plan."""
+    table = json.loads(COSTS.read_text())
+    seen: set[str] = set()
+    counts: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
+    for unit in plan.units:
+        row = counts[unit.experiment, unit.scheme, unit.subset]
+        row.update(["all"] if unit.fingerprint in seen else ["all", "new"])
+        seen.add(unit.fingerprint)
+    costs = {unit.backbone.name: _cost(unit, known, table) for unit in plan.distinct.values()}
+    hours = {f: _hours(unit, costs[unit.backbone.name] or 0.0) for f, unit in plan.distinct.items()}
+    ends: dict[str, tuple[float, float]] = {}
+    before: dict[str, str | None] = {}
+    for fingerprint, unit in plan.distinct.items():
+        last = max(unit.parents, key=lambda parent: ends[parent][1], default=None)
+        earlier = ends[last] if last else (0.0, 0.0)
+        ends[fingerprint], before[fingerprint] = (earlier[0] + hours[fingerprint][0], earlier[1] + hours[fingerprint][1]), last
+    link: str | None = max(ends, key=lambda f: ends[f][1])
+    critical, chain = ends[link], []
+    while link:
+        chain.append(plan.distinct[link].title)
+        link = before[link]
+    own = sorted({name for name, size, device in known if any(u.backbone.name == name for u in plan.distinct.values())})
+    sources = [f"{len(own)} backbone(s) from finished units in MLflow"] if own else []
+    sources += [f"costs.json: one thread of {table['cpu']}"]
+    return Estimate(
+        counts={key: (row["all"], row["new"]) for key, row in counts.items()},
+        units=len(plan.units),
+        distinct=len(plan.distinct),
+        hours=(sum(h[0] for h in hours.values()), sum(h[1] for h in hours.values())),
+        critical=critical,
+        chain=tuple(reversed(chain)),
+        unknown=tuple(sorted(name for name, cost in costs.items() if cost is None)),
+        sources=tuple(sources),
+    )
+
+
+def _cost(unit: Unit, known: Measured, table: dict[str, dict[str, dict[str, dict[str, float]]]]) -> float | None:
+    """Seconds per training film and epoch; None for a GPU that nobody has measured. Between sizes cost grows as the area."""
+    own = known.get((unit.backbone.name, unit.size, unit.device))
+    if own is not None:
+        return own
+    sizes = table["milliseconds"].get(unit.backbone.name)
+    if unit.device != "cpu" or sizes is None:
+        return None
+    near = min(sizes, key=lambda size: abs(int(size) - unit.size))
+    return sizes[near]["train"] / 1000 * (unit.size / int(near)) ** 2
+
+
+def _hours(unit: Unit, cost: float) -> tuple[float, float]:
+    fewest, most = _epochs(unit.training)
+    epoch = cost * len(unit.part("train")) / 3600
+    return epoch * fewest, epoch * most
+
+
+def _epochs(training: Training) -> tuple[int, int]:
+    return min(training.warmup_epochs + training.patience + 1, training.max_epochs), training.max_epochs

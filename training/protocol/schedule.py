@@ -1,0 +1,130 @@
+"""What may run next: parents first, the largest first, every unit once. The part that all executors share; no process is started here.
+
+A unit is waiting, taken (somebody works on it, or its outcome is on the way to MLflow), trained (units that start from it may begin),
+done, failed for good, or elsewhere: another runner has it, and the claim table is asked from time to time what became of it.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from training.protocol.claim import Claim
+from training.protocol.claims import ClaimTable
+from training.protocol.job import Event, Job
+from training.protocol.unit import Unit
+
+LOOK_SECONDS = 2.0
+GIB = 1 << 30
+
+
+class Schedule:
+    """The jobs of one run. `finished` holds MLflow runs by fingerprint of what needs no job; `on_event` is told everything."""
+
+    def __init__(
+        self, jobs: Sequence[Job], finished: Mapping[str, str], claims: ClaimTable, on_event: Callable[[Unit, Event], None]
+    ) -> None:
+        self.jobs = {job.unit.fingerprint: job for job in jobs}
+        self.failed: dict[str, str] = {}
+        self.done: dict[str, str] = dict(finished)
+        self._waiting = dict(self.jobs)
+        self._taken: set[str] = set()
+        self._trained: set[str] = set()
+        self._elsewhere: set[str] = set()
+        self._fences: dict[str, int] = {}
+        self._claims, self._on_event = claims, on_event
+        self._looked = self._full_until = 0.0
+
+    def take(self) -> Job | None:
+        """The largest unit all of whose parents are ready: long ones last would leave workers idle."""
+        if self.disk_is_full():
+            return None
+        ready = [f for f, job in self._waiting.items() if all(self._is_ready(parent) for parent in job.unit.parents)]
+        if not ready:
+            return None
+        chosen = max(ready, key=lambda f: len(self._waiting[f].unit.sheet.samples))
+        job = self._waiting.pop(chosen)
+        self._taken.add(chosen)
+        known = {parent: self.done[parent] for parent in job.unit.parents if parent in self.done}
+        return job.model_copy(update={"parents": known})
+
+    def _is_ready(self, parent: str) -> bool:
+        return parent in self.done or parent in self._trained
+
+    def hear(self, event: Event) -> None:
+        """What a worker says of a unit."""
+        unit, kind = event["unit"], event["event"]
+        if kind == "claimed":
+            self._fences[unit] = event["fence"]
+        elif kind == "trained":
+            self._trained.add(unit)
+        elif kind == "done":
+            self._leave(unit)
+            self.done[unit] = event["run"]
+        elif kind in ("busy", "lost"):
+            self._leave(unit)
+            self._elsewhere.add(unit)
+        elif kind == "disk-full":
+            self._full_until = time.monotonic() + LOOK_SECONDS
+            self._leave(unit)
+            self._waiting[unit] = self.jobs[unit]
+        elif kind == "failed":
+            self._leave(unit)
+            if event["quarantined"]:
+                self.failed[unit] = event["reason"]
+            else:
+                self._waiting[unit] = self.jobs[unit]
+        self._on_event(self.jobs[unit].unit, event)
+
+    def _leave(self, unit: str) -> None:
+        self._taken.discard(unit)
+        self._trained.discard(unit)
+
+    def died(self, units: Sequence[str], kind: str, reason: str) -> None:
+        """The process that had these units is gone. What was trained is safe; what was being trained has failed once more."""
+        for unit in units:
+            if unit not in self._taken:
+                continue
+            fence = self._fences.get(unit)
+            if unit in self._trained or fence is None:
+                if fence is not None:
+                    self._claims.release(Claim(unit, fence, "", None))
+                self._leave(unit)
+                self._waiting[unit] = self.jobs[unit]
+            else:
+                quarantined = self._claims.fail_unit(unit, fence, kind, reason, self.jobs[unit].running.attempts)
+                self.hear({"event": "failed", "unit": unit, "kind": kind, "reason": reason, "quarantined": quarantined})
+
+    def look_elsewhere(self) -> None:
+        """What became of units that other runners have. Called often, asks seldom."""
+        if not self._elsewhere or time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        states = self._claims.states(self._elsewhere)
+        for unit in sorted(self._elsewhere):
+            # Committed too: a worker finds that at once, and makes sure that the run is whole and FINISHED.
+            if unit not in states or states[unit].state != "busy":
+                self._elsewhere.discard(unit)
+                self._waiting[unit] = self.jobs[unit]
+
+    def disk_is_full(self) -> bool:
+        """Whether to begin nothing for now."""
+        if time.monotonic() < self._full_until:
+            return True
+        job = next(iter(self.jobs.values()), None)
+        if job is None or shutil.disk_usage(job.home).free >= job.running.free_gib * GIB:
+            return False
+        self._full_until = time.monotonic() + LOOK_SECONDS
+        return True
+
+    @property
+    def working(self) -> bool:
+        """Whether some event is still to come, from here or from elsewhere."""
+        return bool(self._taken or self._elsewhere) or (bool(self._waiting) and (self.disk_is_full() or self._can_go_on()))
+
+    def _can_go_on(self) -> bool:
+        return any(all(self._is_ready(parent) for parent in job.unit.parents) for job in self._waiting.values())
+
+    @property
+    def skipped(self) -> list[str]:
+        """Units that start from one that failed."""
+        return sorted(self._waiting)
