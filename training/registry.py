@@ -47,10 +47,12 @@ class GateClosed(RuntimeError):
 
 
 def pick(recipe: Recipe, lines: Sequence[Line]) -> BackboneChoice:
-    """The backbone whose MDMT networks have the highest mean of `recipe.pick` on the headline task over the first scheme's folds."""
+    """The backbone whose MDMT networks have the highest mean of `recipe.pick` on the headline task over the first scheme's folds, all
+    releases of the data."""
     candidates = [
         line for line in lines
-        if (line.experiment, line.scheme, line.task) == (SERVED, recipe.schemes[0].kind, recipe.headline)
+        if (line.experiment, line.subset, line.scheme, line.task)
+        == (SERVED, recipe.subsets[-1].name, recipe.schemes[0].kind, recipe.headline)
         and line.folds[recipe.pick]
     ]  # fmt: skip
     if not candidates:
@@ -69,16 +71,16 @@ def register(recipe: Recipe, unit: Unit, lines: Sequence[Line], segmenter: Path,
         return known, False
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "bundle"
-        honest = estimates_of(unit.backbone, lines)
+        honest = estimates_of(recipe, unit.backbone, lines)
         write_bundle(folder, recipe, unit, run_id, honest, segmenter, tracking)
         tags = {BUNDLE_TAG: fingerprint, "mdmt.recipe": recipe.name, "mdmt.unit": unit.fingerprint, **_estimates(honest)}
         return tracking.register(run_id, folder, recipe.registered_name, tags), True
 
 
-def estimates_of(backbone: BackboneChoice, lines: Sequence[Line]) -> list[Line]:
-    """The lines that speak for the served network: same experiment, same backbone, started from the same weights."""
-    served = (SERVED, backbone.name, backbone.weights)
-    return [line for line in lines if (line.experiment, line.backbone, line.weights) == served]
+def estimates_of(recipe: Recipe, backbone: BackboneChoice, lines: Sequence[Line]) -> list[Line]:
+    """The lines that speak for the served network: same experiment and films, same backbone, started from the same weights."""
+    served = (SERVED, recipe.subsets[-1].name, backbone.name, backbone.weights)
+    return [line for line in lines if (line.experiment, line.subset, line.backbone, line.weights) == served]
 
 
 def write_bundle(

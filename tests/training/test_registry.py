@@ -9,8 +9,9 @@ import pytest
 from cxr.bundle import CARD, BundleError
 from cxr.reading import read
 from tests.serving.tiny_bundle import write_bundle
+from tests.training.protocol.tiny import tiny_recipe
 from training.evaluation.comparison import Line
-from training.protocol.recipe import BackboneChoice, Recipe, RecipeError, load_recipe
+from training.protocol.recipe import BackboneChoice, Recipe, RecipeError
 from training.registry import GateClosed, estimates_of, golden_film, pick, promote
 from training.tracking import Tracking, default_uri
 
@@ -20,11 +21,11 @@ FRESH = BackboneChoice(name="efficientnet_lite0", weights="scratch")
 
 
 def recipe(**changes: object) -> Recipe:
-    return Recipe(**{**load_recipe("smoke").model_dump(), "backbones": (SMALL, LITE, FRESH), **changes})
+    return tiny_recipe(**{"backbones": (SMALL, LITE, FRESH), **changes})
 
 
 def line(backbone: BackboneChoice, auc: list[float], **changes: object) -> Line:
-    where = {"experiment": "mdmt", "title": "MDMT", "scheme": "cv", "task": "prognosis"} | changes
+    where = {"experiment": "mdmt", "title": "MDMT", "subset": "all", "scheme": "cv", "task": "prognosis"} | changes
     return Line(
         backbone=backbone.name,
         weights=backbone.weights,
@@ -42,9 +43,8 @@ def test_the_backbone_with_the_best_mean_over_the_folds_is_picked_and_its_weight
 
 
 def test_other_experiments_schemes_and_tasks_have_no_say() -> None:
-    others = [
-        line(LITE, [0.99], **{key: value}) for key, value in (("experiment", "ft"), ("scheme", "loco"), ("task", "severity"))
-    ]
+    changes = {"experiment": "ft", "scheme": "loco", "subset": "release-1", "task": "severity"}
+    others = [line(LITE, [0.99], **{key: value}) for key, value in changes.items()]
     assert pick(recipe(), [line(SMALL, [0.6]), line(LITE, [0.5]), *others]) == SMALL
 
 
@@ -55,8 +55,8 @@ def test_a_recipe_without_a_result_to_pick_from_is_refused() -> None:
 
 def test_a_version_is_described_by_the_figures_of_its_own_start_not_of_the_same_backbone_started_otherwise() -> None:
     own = [line(FRESH, [0.6]), line(FRESH, [0.5], scheme="loco"), line(FRESH, [0.4], task="severity")]
-    others = [line(LITE, [0.9]), line(SMALL, [0.7]), line(FRESH, [0.8], experiment="ft")]
-    assert estimates_of(FRESH, [*others, *own]) == own
+    others = [line(LITE, [0.9]), line(SMALL, [0.7]), line(FRESH, [0.8], experiment="ft"), line(FRESH, [0.3], subset="release-1")]
+    assert estimates_of(recipe(), FRESH, [*others, *own]) == own
 
 
 def test_the_golden_film_is_generated_and_always_the_same() -> None:

@@ -9,53 +9,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.data.cohort import Cohort, Row
+from tests.training.protocol.tiny import rows_only, stores_of, tiny_recipe
+from training.data.cohort import Cohort
 from training.data.films import FilmStore
 from training.data.folds import LeakageError
+from training.protocol.experiments import Experiment
 from training.protocol.job import Job
-from training.protocol.plan import Plan, Sample, Unit, make_plan
-from training.protocol.recipe import BackboneChoice, Recipe, Scheme, load_recipe
+from training.protocol.plan import Plan, make_plan
+from training.protocol.recipe import BackboneChoice, Recipe, RecipeError, Scheme, Subset, Tuned
+from training.protocol.unit import Sample, Sheet, Unit
 
 few = settings(max_examples=25, deadline=None)
 LOCO = Scheme(kind="loco", primary="aiforcovid", centres=("A", "B"))
 
 
-def cohort(name: str, task: str, classes: int, patients: int = 24, prefix: str = "") -> Cohort:
-    """Two films a patient in three of four cases; centres A, B, C."""
-    rows = []
-    for i in range(patients):
-        for k in range(1 if i % 4 == 0 else 2):
-            rows.append(Row(f"{i:02}-{k}", Path("film.png"), f"{prefix or name}{i}", "ABC"[i % 3], {task: i % classes}))
-    return Cohort(name, tuple(rows))
-
-
-COHORTS = (cohort("aiforcovid", "prognosis", 2), cohort("brixia", "severity", 4))
-
-
-def stores(cohorts: tuple[Cohort, ...] = COHORTS, shift: int = 0, **digests: str) -> dict[str, FilmStore]:
-    """Stores in which every film has a digest of its own; `digests` gives others by "<cohort>_<row id>"."""
-    made = {}
-    for one in cohorts:
-        entries = {
-            row.id: {
-                "slot": i + shift,
-                "digest": digests.get(f"{one.name}_{row.id}", f"{one.name}/{row.id}"),
-                "verdict": "both-lungs",
-            }
-            for i, row in enumerate(one.rows)
-        }
-        made[one.name] = FilmStore(Path(one.name), 64, entries)
-    return made
+COHORTS = (rows_only("aiforcovid", "prognosis", 2), rows_only("brixia", "severity", 4))
+NOWHERE = Path("nowhere")
 
 
 def recipe(**changes: object) -> Recipe:
-    return Recipe(**{**load_recipe("smoke").model_dump(), "schemes": (Scheme(kind="cv", folds=2), LOCO), **changes})
+    return tiny_recipe(**{"schemes": (Scheme(kind="cv", folds=2), LOCO), "batch_norm": "reestimate", **changes})
 
 
 def plan(
     given: Recipe | None = None, films: Mapping[str, FilmStore] | None = None, cohorts: tuple[Cohort, ...] = COHORTS
 ) -> Plan:
-    return make_plan(given or recipe(), cohorts, films or stores(cohorts))
+    return make_plan(given or recipe(), cohorts, films or stores_of(cohorts), NOWHERE)
 
 
 def by_title(given: Plan) -> dict[str, Unit]:
@@ -81,6 +60,8 @@ BASE = plan()
 
 
 def rebuilt(unit: Unit, **changes: object) -> Unit:
+    if "samples" in changes:
+        changes["sheet"] = Sheet(samples=changes.pop("samples"))
     return Unit.model_validate({**unit.model_dump(), **changes})
 
 
@@ -88,21 +69,27 @@ def rebuilt(unit: Unit, **changes: object) -> Unit:
 
 
 def test_every_experiment_stands_in_every_fold_of_every_scheme_after_its_parents() -> None:
-    assert len(BASE.units) == 4 * 2 * 2
+    assert len(BASE.units) == 5 * 2 * 2
     seen: set[str] = set()
     for unit in BASE.units:
         assert seen.issuperset(unit.parents)
         seen.add(unit.fingerprint)
-        start = {"ft": ["stl-severity"], "mdmt": ["stl-prognosis", "stl-severity"]}.get(unit.experiment, [])
+        start = {
+            "ft": ["stl-severity"],
+            "ft-severity": ["stl-prognosis"],
+            "mdmt": ["stl-prognosis", "stl-severity"],
+        }.get(unit.experiment, [])
         assert list(unit.parents) == [by_title(BASE)[unit.title.replace(unit.experiment, name, 1)].fingerprint for name in start]
 
 
 def test_a_unit_holds_only_films_that_know_one_of_its_tasks_and_no_patient_has_two_roles_in_it() -> None:
     people = {(one.name, row.id): row.patient for one in COHORTS for row in one.rows}
     for unit in BASE.units:
-        assert {s.cohort for s in unit.samples} == {{"prognosis": "aiforcovid", "severity": "brixia"}[t] for t in unit.tasks}
+        assert {s.cohort for s in unit.sheet.samples} == {
+            {"prognosis": "aiforcovid", "severity": "brixia"}[t] for t in unit.tasks
+        }
         roles = defaultdict(set)
-        for sample in unit.samples:
+        for sample in unit.sheet.samples:
             assert set(sample.labels) <= set(unit.tasks)
             roles[people[sample.cohort, sample.row]].add(sample.role)
         assert all(len(given) == 1 for given in roles.values())
@@ -115,22 +102,23 @@ def test_severity_alone_is_trained_once_for_cross_validation_and_leaving_as_many
         crossed, left_out = (named[f"stl-severity/{where}/{scheme}/{fold}"] for scheme, fold in (("cv", cv), ("loco", loco)))
         assert crossed.fingerprint == left_out.fingerprint
         assert named[f"mdmt/{where}/cv/{cv}"].fingerprint != named[f"mdmt/{where}/loco/{loco}"].fingerprint
-    assert len(BASE.distinct()) == 14
+    assert len(BASE.distinct) == 18
 
 
 def test_a_plan_may_be_narrowed_to_the_refit_of_one_experiment_and_brings_its_parents() -> None:
-    narrow = make_plan(recipe(), COHORTS, stores(), ("refit",), (BackboneChoice(name="resnet18", weights="scratch"),), ("mdmt",))
+    resnet = BackboneChoice(name="resnet18", weights="scratch")
+    narrow = make_plan(recipe(), COHORTS, stores_of(COHORTS), NOWHERE, ("refit",), (resnet,), ("mdmt",))
     assert [unit.title for unit in narrow.units] == [
         f"{name}/resnet18-scratch/refit/refit" for name in ("stl-prognosis", "stl-severity", "mdmt")
     ]
-    assert {sample.role for unit in narrow.units for sample in unit.samples} == {"train", "val"}
-    assert len(narrow.units[-1].samples) == sum(len(one.rows) for one in COHORTS)
+    assert {sample.role for unit in narrow.units for sample in unit.sheet.samples} == {"train", "val"}
+    assert len(narrow.units[-1].sheet.samples) == sum(len(one.rows) for one in COHORTS)
 
 
 def test_a_film_that_could_not_be_prepared_is_in_no_unit() -> None:
-    films = stores()
+    films = stores_of(COHORTS)
     films["brixia"].entries["03-0"] = {"slot": 5, "error": "no-lungs", "message": "…"}
-    assert not [s for unit in plan(films=films).units for s in unit.samples if (s.cohort, s.row) == ("brixia", "03-0")]
+    assert not [s for unit in plan(films=films).units for s in unit.sheet.samples if (s.cohort, s.row) == ("brixia", "03-0")]
 
 
 # --- what a fingerprint sees -------------------------------------------------------------------------------------------
@@ -142,8 +130,8 @@ units = st.sampled_from(BASE.units)
 @few
 @given(places)
 def test_another_image_changes_exactly_the_units_that_use_it_and_those_that_start_from_them(place: tuple[str, str]) -> None:
-    after = plan(films=stores(**{"_".join(place): "another image"}))
-    using = {unit.title for unit in BASE.units if place in {(s.cohort, s.row) for s in unit.samples}}
+    after = plan(films=stores_of(COHORTS, **{"_".join(place): "another image"}))
+    using = {unit.title for unit in BASE.units if place in {(s.cohort, s.row) for s in unit.sheet.samples}}
     assert using
     assert changed(BASE, after) == with_dependents(using, BASE)
 
@@ -151,7 +139,7 @@ def test_another_image_changes_exactly_the_units_that_use_it_and_those_that_star
 @few
 @given(units, st.integers(0, 10**6), st.sampled_from(["digest", "role", "label", "gone"]))
 def test_another_digest_role_or_label_of_one_film_is_another_unit(unit: Unit, which: int, what: str) -> None:
-    films = [sample._asdict() for sample in unit.samples]
+    films = [sample._asdict() for sample in unit.sheet.samples]
     film = films[which % len(films)]
     if what == "gone":
         films.remove(film)
@@ -161,7 +149,7 @@ def test_another_digest_role_or_label_of_one_film_is_another_unit(unit: Unit, wh
         film[what] = {"digest": "another image", "role": "val" if film["role"] != "val" else "train"}[what]
     other = rebuilt(unit, samples=films)
     assert other.fingerprint != unit.fingerprint
-    assert other.data_digest != unit.data_digest
+    assert other.sheet.digest != unit.sheet.digest
 
 
 @pytest.mark.parametrize(
@@ -200,9 +188,9 @@ def test_the_order_of_parents_is_seen_because_beta_weighs_the_first() -> None:
 @few
 @given(units, st.randoms(use_true_random=False))
 def test_the_order_of_samples_changes_neither_fingerprint_nor_what_is_trained_on(unit: Unit, source: random.Random) -> None:
-    shuffled = source.sample(unit.samples, len(unit.samples))
+    shuffled = source.sample(unit.sheet.samples, len(unit.sheet.samples))
     other = rebuilt(unit, samples=[sample._asdict() for sample in shuffled])
-    assert (other.fingerprint, other.data_digest) == (unit.fingerprint, unit.data_digest)
+    assert (other.fingerprint, other.sheet.digest) == (unit.fingerprint, unit.sheet.digest)
     assert all(other.part(role) == unit.part(role) for role in ("train", "val", "test"))
 
 
@@ -213,7 +201,7 @@ def test_names_of_scheme_and_fold_are_not_seen(unit: Unit) -> None:
 
 
 def test_where_films_lie_and_the_order_of_a_table_are_not_seen() -> None:
-    assert changed(BASE, plan(films=stores(shift=7))) == set()
+    assert changed(BASE, plan(films=stores_of(COHORTS, shift=7))) == set()
     turned = tuple(Cohort(one.name, one.rows[::-1]) for one in COHORTS)
     assert changed(BASE, plan(cohorts=turned)) == set()
 
@@ -221,7 +209,7 @@ def test_where_films_lie_and_the_order_of_a_table_are_not_seen() -> None:
 @few
 @given(units)
 def test_a_unit_keeps_its_fingerprint_on_the_way_to_a_worker(unit: Unit) -> None:
-    job = Job(unit=unit, stores={}, tracking_uri="sqlite://", home=Path(), parent_run="r")
+    job = Job(unit=unit, stores={}, tracking_uri="sqlite://", claims_uri="sqlite://", home=Path(), weights=Path(), parent_run="r")
     assert Job.model_validate_json(job.model_dump_json()).unit.fingerprint == unit.fingerprint
 
 
@@ -230,7 +218,9 @@ def test_tags_name_the_unit_by_all_that_a_run_is_searched_by() -> None:
     assert {name.removeprefix("mdmt."): value for name, value in unit.tags.items()} == {
         "kind": "unit",
         "fingerprint": unit.fingerprint,
-        "data_digest": unit.data_digest,
+        "data_digest": unit.sheet.digest,
+        "subset": "all",
+        "device": "cpu",
         "group": "stl-prognosis/shufflenet_v2_x0_5-scratch/cv",
         "experiment": "stl-prognosis",
         "backbone": "shufflenet_v2_x0_5",
@@ -240,15 +230,83 @@ def test_tags_name_the_unit_by_all_that_a_run_is_searched_by() -> None:
     }
 
 
+# --- the breadth of the paper ------------------------------------------------------------------------------------------
+
+RELEASES = tuple(
+    Subset(name=f"release-{n}", keep={"aiforcovid": {"release": tuple(map(str, range(1, n + 1)))}}) for n in (1, 2, 3)
+)
+
+
+def test_severity_alone_is_trained_once_for_all_releases() -> None:
+    broad = plan(recipe(subsets=RELEASES))
+    assert len(broad.units) == 3 * len(BASE.units)
+    alone = [unit for unit in broad.units if unit.experiment == "stl-severity"]
+    assert len({unit.fingerprint for unit in alone}) == len({u.fingerprint for u in BASE.units if u.experiment == "stl-severity"})
+    others = [unit for unit in broad.units if unit.experiment != "stl-severity"]
+    assert len({unit.fingerprint for unit in others}) == len(others)
+
+
+def test_a_film_of_the_last_release_is_in_units_of_that_release_only_and_changes_no_other() -> None:
+    given = recipe(subsets=RELEASES)
+    before, last = plan(given), next(row for row in COHORTS[0].rows if row.attributes["release"] == "3")
+    after = plan(given, films=stores_of(COHORTS, **{f"aiforcovid_{last.id}": "another image"}))
+    touched = changed(before, after)
+    assert touched
+    assert all("/release-3" in title for title in touched)
+
+
+def test_an_attribute_that_rows_do_not_have_is_refused_with_those_they_have() -> None:
+    wrong = (Subset(name="half", keep={"aiforcovid": {"relase": ("1",)}}),)
+    with pytest.raises(RecipeError, match=r"'half' asks for 'relase' of aiforcovid, which row .* it has: release"):
+        plan(recipe(subsets=wrong))
+    with pytest.raises(RecipeError, match="subset 'none' leaves no film of aiforcovid"):
+        plan(recipe(subsets=(Subset(name="none", keep={"aiforcovid": {"release": ("7",)}}),)))
+
+
+def test_repeats_run_a_scheme_again_with_other_seeds_of_splits_and_training() -> None:
+    twice = plan(recipe(schemes=(Scheme(kind="cv", folds=2, repeats=2),)))
+    first, second = ([u for u in twice.units if u.repeat == r] for r in (0, 1))
+    assert [u.fingerprint for u in first] == [u.fingerprint for u in plan(recipe(schemes=(Scheme(kind="cv", folds=2),))).units]
+    assert {u.seed for u in second} == {1}
+    assert all(a.sheet.digest != b.sheet.digest and a.group == b.group for a, b in zip(first, second, strict=True))
+
+
+def test_what_was_tuned_for_one_fold_changes_that_fold_alone() -> None:
+    tuned = {"all/cv-0": Tuned(training={"learning_rate": 3e-4, "augmentation": {"zoom": 0.2}}, beta=0.3)}
+    after = plan(recipe(tuned=tuned))
+    assert changed(BASE, after) == {title for title in by_title(BASE) if title.endswith("/cv-0")}
+    unit = by_title(after)["mdmt/shufflenet_v2_x0_5-scratch/cv/cv-0"]
+    assert (unit.training.learning_rate, unit.training.augmentation.zoom, unit.beta) == (3e-4, 0.2, 0.3)
+
+
+def test_a_recipe_may_bring_experiments_of_its_own() -> None:
+    chain = Experiment(name="chain", title="τ2→τ1→τ2", tasks=("severity",), parents=("ft",))
+    mine = plan(recipe(own_experiments=(chain,), experiments=("chain",)))
+    assert [u.experiment for u in mine.units[:3]] == ["stl-severity", "ft", "chain"]
+    assert mine.units[2].parents == (mine.units[1].fingerprint,)
+
+
+def test_a_plan_can_be_counted_before_anything_is_prepared() -> None:
+    outline = make_plan(recipe(), COHORTS, None, NOWHERE)
+    assert [unit.title for unit in outline.units] == [unit.title for unit in BASE.units]
+    assert outline.stores == {}
+
+
+def test_how_the_work_is_done_decides_nothing() -> None:
+    other = recipe(running={"attempts": 9, "keep_weights": "needed", "pictures": "none"})
+    assert other.digest() == recipe().digest()
+    assert changed(BASE, plan(other)) == set()
+
+
 # --- leaks -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_person_in_both_data_sets_is_never_on_two_sides() -> None:
-    both = (COHORTS[0], cohort("brixia", "severity", 4, prefix="aiforcovid"))
+    both = (COHORTS[0], rows_only("brixia", "severity", 4, prefix="aiforcovid"))
     people = {(one.name, row.id): row.patient for one in both for row in one.rows}
     for unit in plan(cohorts=both).units:
         roles = defaultdict(set)
-        for sample in unit.samples:
+        for sample in unit.sheet.samples:
             roles[people[sample.cohort, sample.row]].add(sample.role)
         assert all(len(given) == 1 for given in roles.values())
 
@@ -261,12 +319,12 @@ def test_the_same_film_under_two_patients_stops_the_plan_and_names_both_rows() -
     with pytest.raises(
         LeakageError, match=rf"cv-0: identical films in aiforcovid/{trained.row} \(train\), brixia/{tested.row} \(test\)"
     ):
-        plan(films=stores(**{f"aiforcovid_{trained.row}": "twice", f"brixia_{tested.row}": "twice"}))
+        plan(films=stores_of(COHORTS, **{f"aiforcovid_{trained.row}": "twice", f"brixia_{tested.row}": "twice"}))
 
 
 def test_the_same_film_twice_of_one_patient_is_no_leak() -> None:
-    assert len(plan(films=stores(**{"brixia_01-0": "twice", "brixia_01-1": "twice"})).units) == 16
+    assert len(plan(films=stores_of(COHORTS, **{"brixia_01-0": "twice", "brixia_01-1": "twice"})).units) == 20
 
 
 def test_samples_are_plain_data() -> None:
-    assert Sample._fields == ("cohort", "row", "slot", "digest", "role", "labels")
+    assert Sample._fields == ("cohort", "row", "slot", "digest", "role", "patient", "labels")

@@ -10,7 +10,7 @@ from training.learning.backbones import NAMES
 from training.protocol.recipe import RECIPES, Recipe, RecipeError, Scheme, find_data, load_recipe
 
 
-def content(name: str = "smoke", **changes: object) -> dict[str, object]:
+def content(name: str = "demo", **changes: object) -> dict[str, object]:
     return {**load_recipe(name).model_dump(mode="json"), **changes}
 
 
@@ -49,13 +49,13 @@ def test_shipped_recipes_have_digests_of_their_own() -> None:
 
 def test_the_order_of_keys_does_not_change_a_digest_and_any_value_does(tmp_path: Path) -> None:
     turned = load_recipe(written(tmp_path, dict(reversed(content().items()))))
-    assert turned.digest() == load_recipe("smoke").digest()
+    assert turned.digest() == load_recipe("demo").digest()
     assert Recipe(**content(seed=1)).digest() != turned.digest()
     assert Recipe(**content(training={**content()["training"], "patience": 3})).digest() != turned.digest()
 
 
 def test_an_unknown_recipe_is_refused_with_the_shipped_ones() -> None:
-    with pytest.raises(RecipeError, match="no recipe 'demmo'; shipped: demo, real-cxr, smoke"):
+    with pytest.raises(RecipeError, match="no recipe 'demmo'; shipped: demo, paper, authors-code, real-cxr, smoke"):
         load_recipe("demmo")
 
 
@@ -87,13 +87,13 @@ def test_leaving_centres_out_needs_the_cohort_they_belong_to(tmp_path: Path) -> 
 
 
 def test_unknown_experiments_and_headlines_are_refused_with_the_known_ones(tmp_path: Path) -> None:
-    assert "unknown experiments ['mtl']; known: stl-prognosis, stl-severity, ft, mdmt" in refusal(tmp_path, experiments=["mtl"])
+    assert "unknown experiment 'mtl'; known: stl-prognosis, stl-severity, ft, ft-severity, mdmt" in refusal(tmp_path, experiments=["mtl"])
     assert "headline 'mortality' is no task; known: prognosis, severity" in refusal(tmp_path, headline="mortality")
 
 
 def test_a_recipe_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        load_recipe("smoke").seed = 1
+        load_recipe("demo").seed = 1
 
 
 def test_data_is_the_given_folder_or_the_first_of_the_recipes_own_that_exists(tmp_path: Path) -> None:
@@ -101,5 +101,5 @@ def test_data_is_the_given_folder_or_the_first_of_the_recipes_own_that_exists(tm
     given = tmp_path / "given"
     given.mkdir()
     assert (find_data(recipe, None), find_data(recipe, given)) == (tmp_path, given)
-    with pytest.raises(RecipeError, match=r"no data for recipe 'smoke' in .*nowhere: give its folder with --data"):
+    with pytest.raises(RecipeError, match=r"no data for recipe 'demo' in .*nowhere: give its folder with --data"):
         find_data(recipe, tmp_path / "nowhere")

@@ -40,7 +40,7 @@ def recipe() -> Recipe:
             update={
                 "name": "authors-code",
                 "description": "the paper's study with the deviations of the authors' public code",
-                "cohorts": (aiforcovid, brixia.model_copy(update={"options": {"bounds": (5, 10, 15)}})),
+                "cohorts": (aiforcovid, brixia.model_copy(update={"options": {"bounds": [5, 10, 15]}})),
                 "training": training,
                 "batch_norm": "initial",
                 "schemes": (
