@@ -7,7 +7,6 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-
 from safetensors.torch import load_file, save_file
 
 from cxr.tasks import PROGNOSIS, SEVERITY

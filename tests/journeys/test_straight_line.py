@@ -25,10 +25,11 @@ from training.data.cohorts.phantom import PhantomSpec, generate
 from training.evaluation.comparison import Line
 from training.learning.fitting import predict
 from training.learning.network import create
-from training.protocol.plan import Plan, Unit
+from training.protocol.plan import Plan
 from training.protocol.recipe import BackboneChoice, Recipe, Scheme, SegmenterChoice
 from training.protocol.recipes import PHANTOM_COHORTS
-from training.protocol.study import Study
+from training.protocol.study import Ran, Study
+from training.protocol.unit import Unit
 from training.registry import promote, register
 from training.settings import Training
 from training.tracking import Tracking, default_uri
@@ -42,6 +43,7 @@ RECIPE = Recipe(
     segmenter=SegmenterChoice(preset="smoke"),
     pipeline=PipelineSpec(size=64),
     backbones=(BackboneChoice(name="shufflenet_v2_x0_5", weights="scratch"),),
+    experiments=("stl-prognosis", "stl-severity", "ft", "mdmt"),
     schemes=(Scheme(kind="cv", folds=2),),
     training=Training(batch_size=16, max_epochs=1, patience=1, warmup_epochs=0, hidden=16),
 )
@@ -151,7 +153,7 @@ def test_the_group_run_holds_mean_and_pooled_figures_as_the_report_shows_them(jo
 
 def test_the_same_recipe_again_runs_nothing_and_registers_nothing(journey: Journey) -> None:
     study, view = journey.again(), Watcher()
-    assert study.run(view) == (0, 8)
+    assert study.run(view) == Ran(distinct=8, now=0)
     assert study.compare() == journey.lines
     unit = study.refit(RECIPE.backbones[0], view)
     assert (unit.fingerprint, view.to_run, view.done) == (journey.unit.fingerprint, [0, 0], [])
@@ -220,7 +222,7 @@ def test_a_stock_mlflow_client_loads_the_network_and_gives_the_same_logits(journ
 def test_the_version_says_where_it_comes_from_and_holds_nothing_of_a_patient(journey: Journey, bundle: Bundle) -> None:
     lineage = bundle.manifest.lineage
     assert (lineage["unit"], lineage["recipe_digest"]) == (journey.unit.fingerprint, RECIPE.digest())
-    assert lineage["data_digest"] == journey.unit.data_digest
+    assert lineage["data_digest"] == journey.unit.sheet.digest
     bundle.check_golden()
     folder = bundle_folder(journey)
     texts = " ".join(path.read_text() for path in folder.iterdir() if path.suffix in (".json", ".md", "") and path.is_file())

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from services.console import StudyView, bar, checklist, comparison, phantom_report, store_report
+from services.console import StudyView, bar, checklist, comparison, phantom_report, plan_report, store_report
 from services.tracking.server import NothingTracked, serve_ui, ui_command
-from tests.training.protocol.test_plan import BASE, COHORTS, stores
+from tests.training.protocol.test_plan import BASE, COHORTS
+from tests.training.protocol.tiny import stores_of
 from training.data.cohorts.phantom import PhantomReport
 from training.evaluation.comparison import Line
 from training.protocol.doctor import Finding
+from training.protocol.estimate import Estimate
 
 REPORT = PhantomReport(
     films={"AIforCOVID": 9, "BRIXIA": 3},
@@ -36,7 +38,7 @@ def shown(what: RenderableType) -> str:
 
 def line(experiment: str, task: str) -> Line:
     folds = {name: [0.5, 0.7] for name in ("acc", "f1", "gmean", "auc")}
-    return Line(experiment, experiment.upper(), "resnet18", "scratch", "cv", task, folds, {}, 42)
+    return Line(experiment, experiment.upper(), "resnet18", "scratch", "all", "cv", task, folds, {}, 42)
 
 
 def test_the_comparison_shows_mean_and_sd_in_percent_of_every_line() -> None:
@@ -47,7 +49,7 @@ def test_the_comparison_shows_mean_and_sd_in_percent_of_every_line() -> None:
 
 
 def test_left_out_films_are_listed_with_their_reason_beside_the_counts() -> None:
-    films = stores()
+    films = stores_of(COHORTS)
     films["brixia"].entries["03-0"] = {"slot": 5, "error": "no-lungs", "message": "No lungs found: found a mask of [0.1%]"}
     text = shown(store_report(COHORTS, films))
     assert "03-0: No lungs found: found a mask of [0.1%]" in text
@@ -82,10 +84,22 @@ def test_progress_counts_units_that_ended_however_they_ended() -> None:
         view.units(BASE, 2)
         view.unit_event(first, {"event": "epoch", "epoch": 3})
         view.unit_event(first, {"event": "done"})
-        view.unit_event(second, {"event": "failed"})
+        view.unit_event(second, {"event": "failed", "kind": "hang", "reason": "said nothing", "quarantined": False})
+        view.unit_event(second, {"event": "tracking-away", "reason": "refused"})
+        view.unit_event(second, {"event": "failed", "kind": "hang", "reason": "said nothing", "quarantined": True})
     text = console.file.getvalue()
     assert "films of brixia" in text
     assert text.count("2/2") >= 2
+    assert f"{second.title}: hang: said nothing" in text
+    assert "the tracking server does not answer (refused)" in text
+
+
+def test_a_plan_shows_counts_shared_units_hours_and_what_nobody_measured() -> None:
+    counts = {("stl-severity", "cv", "release-1"): (5, 5), ("stl-severity", "cv", "release-1+2"): (5, 0)}
+    given = Estimate(counts, 10, 5, (10.0, 40.0), (2.0, 8.0), ("stl-severity/…", "mdmt/…"), ("resnet18",), ("costs.json",))
+    text = shown(plan_report(given, 2))
+    for part in ("0, all shared", "10", "10.0 to 40.0 hours", "5.0 to 20.0", "2.0 to 8.0 hours", "→", "resnet18"):
+        assert part in text
 
 
 def test_a_study_with_nothing_to_run_shows_no_bar_of_units() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from mlflow.exceptions import MlflowException
 
-from training.tracking import Tracking, TrackingError, default_uri, provenance
+from training.runs import provenance
+from training.tracking import Tracking, TrackingError, default_uri
 
 REPO = Path(__file__).parents[2]
 # Six processes that have imported everything and then open the store in the same moment.

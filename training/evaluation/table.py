@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from training.evaluation.comparison import Line
 from training.evaluation.metrics import HEADLINE, mean_and_sd
 
-HEADER = ("experiment", "backbone", "start", "subset", "scheme", "task", "films", "ACC", "F1", "G-mean", "AUC", "pooled ACC", "pooled AUC")
+HEADER = ("experiment", "backbone", "start", "scheme", "task", "films", "ACC", "F1", "G-mean", "AUC", "pooled ACC", "pooled AUC")
 
 
 def percent(values: Sequence[float]) -> str:
@@ -23,8 +23,7 @@ def rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
             line.title,
             line.backbone,
             line.weights,
-            line.subset,
-            line.scheme + (f" ({line.missing} folds missing)" if line.missing else ""),
+            _scheme(line),
             line.task,
             str(line.films),
             *(percent(line.folds[m]) for m in HEADLINE),
@@ -32,6 +31,13 @@ def rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
         )
         for line in lines
     ]
+
+
+def _scheme(line: Line) -> str:
+    """The scheme, with the part of the data where it is not all of it, and what is missing."""
+    subset = "" if line.subset == "all" else f", {line.subset}"
+    missing = f", {line.missing} folds missing" if line.missing else ""
+    return line.scheme + subset + missing
 
 
 def markdown(lines: Sequence[Line]) -> str:

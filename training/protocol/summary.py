@@ -27,11 +27,12 @@ from training.tracking import Tracking
 def summarise(parent_run: str, units: Sequence[Unit], members: Sequence[Run], pictures: bool, tracking: Tracking) -> None:
     """Onto the group run, unless it stands there already: "<metric>_mean" and "_sd" over the folds, "pooled_…", how many folds."""
     figures: dict[str, float] = {"folds": len(members), "folds_missing": len(units) - len(members)}
-    for name in sorted({name for run in members for name in run.data.metrics if name.startswith("test_")}):
+    measured = sorted({name for run in members for name in run.data.metrics if name.startswith("test_")})
+    for name in measured:
         values = [run.data.metrics[name] for run in members if name in run.data.metrics]
         figures[f"{name}_mean"], figures[f"{name}_sd"] = mean_and_sd(values)
     known = tracking.client.get_run(parent_run).data.metrics
-    if not members or all(known.get(name) == value for name, value in figures.items()):
+    if not measured or all(known.get(name) == value for name, value in figures.items()):
         return
     with tempfile.TemporaryDirectory() as name:
         for task in by_name(units[0].tasks):

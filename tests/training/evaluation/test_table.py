@@ -1,5 +1,7 @@
 """The comparison as people read it, and the card that travels with a version."""
 
+from dataclasses import replace
+
 import pytest
 from jinja2 import UndefinedError
 
@@ -13,6 +15,7 @@ LINE = Line(
     title="MDMT",
     backbone="resnet18",
     weights="imagenet",
+    subset="all",
     scheme="cv",
     task="prognosis",
     folds={"acc": [0.7, 0.8], "f1": [0.75], "gmean": [0.5, 0.5, 0.5], "auc": []},
@@ -51,6 +54,15 @@ def test_a_line_has_one_cell_for_each_heading_in_its_order() -> None:
             "pooled ACC": "75.0",
             "pooled AUC": "–",
         }
+    ]
+
+
+def test_a_line_says_which_part_of_the_data_it_is_about_and_how_many_folds_are_missing() -> None:
+    cell = HEADER.index("scheme")
+    assert [rows([replace(LINE, **change)])[0][cell] for change in ({}, {"subset": "release-1"}, {"missing": 2})] == [
+        "cv",
+        "cv, release-1",
+        "cv, 2 folds missing",
     ]
 
 
