@@ -146,7 +146,8 @@ class Study:
         groups = self._group_runs(plan)
         jobs = [self._job(plan, plan.distinct[fingerprint], groups) for fingerprint in needed]
         view.units(plan, len(jobs))
-        schedule = Schedule(jobs, {f: run.info.run_id for f, run in finished.items()}, self.claims, self._listener(plan, set(finished), view))
+        known = {fingerprint: run.info.run_id for fingerprint, run in finished.items()}
+        schedule = Schedule(jobs, known, self.claims, self._listener(plan, set(finished), view))
         if jobs:
             self._executor.run(schedule)
             finished = self.tracking.finished()
@@ -187,12 +188,17 @@ class Study:
                 needed.add(fingerprint)
         return [f for f in plan.distinct if f in needed]
 
-    def _group_runs(self, plan: Plan) -> dict[str, str]:
-        experiment_id = self.tracking.experiment(f"mdmt-{self.recipe.name}")
-        tags, digest = {"mdmt.recipe": self.recipe.name}, self.recipe.digest()
-        return {group: self.tracking.parent_run(experiment_id, group, digest, tags) for group in plan.groups}
+    def _group_runs(self, plan: Plan) -> dict[str, Run]:
+        """The run that stands for each group of folds: found in one question, for there may be hundreds, or made."""
+        tracking, digest, tags = self.tracking, self.recipe.digest(), {"mdmt.recipe": self.recipe.name}
+        experiment_id = tracking.experiment(f"mdmt-{self.recipe.name}")
+        known = {run.data.tags["mdmt.group"]: run for run in tracking.runs(kind="group", recipe_digest=digest)}
+        for group in plan.groups:
+            if group not in known:
+                known[group] = tracking.client.get_run(tracking.parent_run(experiment_id, group, digest, tags))
+        return known
 
-    def _job(self, plan: Plan, unit: Unit, groups: Mapping[str, str]) -> Job:
+    def _job(self, plan: Plan, unit: Unit, groups: Mapping[str, Run]) -> Job:
         kept = self.recipe.running.keep_weights == "all" or unit.fingerprint in plan.children or unit.scheme == REFIT
         return Job(
             unit=unit,
@@ -201,7 +207,7 @@ class Study:
             claims_uri=self.tracking.claims_uri,
             home=self.tracking.home,
             weights=self.weights,
-            parent_run=groups[unit.group],
+            parent_run=groups[unit.group].info.run_id,
             keep_weights=kept,
             running=self.recipe.running,
         )

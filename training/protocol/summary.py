@@ -24,14 +24,14 @@ from training.protocol.unit import Unit
 from training.tracking import Tracking
 
 
-def summarise(parent_run: str, units: Sequence[Unit], members: Sequence[Run], pictures: bool, tracking: Tracking) -> None:
+def summarise(group: Run, units: Sequence[Unit], members: Sequence[Run], pictures: bool, tracking: Tracking) -> None:
     """Onto the group run, unless it stands there already: "<metric>_mean" and "_sd" over the folds, "pooled_…", how many folds."""
     figures: dict[str, float] = {"folds": len(members), "folds_missing": len(units) - len(members)}
     measured = sorted({name for run in members for name in run.data.metrics if name.startswith("test_")})
     for name in measured:
         values = [run.data.metrics[name] for run in members if name in run.data.metrics]
         figures[f"{name}_mean"], figures[f"{name}_sd"] = mean_and_sd(values)
-    known = tracking.client.get_run(parent_run).data.metrics
+    known = group.data.metrics
     if not measured or all(known.get(name) == value for name, value in figures.items()):
         return
     with tempfile.TemporaryDirectory() as name:
@@ -40,7 +40,7 @@ def summarise(parent_run: str, units: Sequence[Unit], members: Sequence[Run], pi
             figures |= {f"pooled_{task.name}_{metric}": value for metric, value in evaluate(task, together).items()}
             if pictures:
                 plots.outcome(task, together, Path(name) / f"pooled-{task.name}.png")
-        tracking.log_outcome(parent_run, figures, Path(name) if pictures else None)
+        tracking.log_outcome(group.info.run_id, figures, Path(name) if pictures else None)
 
 
 def collect(plan: Plan, recipe: Recipe, tracking: Tracking, quarantined: Mapping[str, str]) -> Results:
