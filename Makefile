@@ -5,7 +5,7 @@ MDMT := $(BIN)/mdmt
 export OMP_NUM_THREADS ?= 1
 # Two workers that each spin two threads cost twenty times on two cores, so threads are always set.
 
-.PHONY: demo test test-all check lock real-cxr serve ui clean
+.PHONY: demo smoke link test test-all check lock real-cxr serve ui clean
 
 .venv/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -30,6 +30,21 @@ demo: .venv/.installed
 # The same job on real films (README, "Real chest X-rays").
 real-cxr: .venv/.installed
 	$(MDMT) run --recipe real-cxr
+
+# The full breadth of the paper on a handful of phantoms: 18 backbones, five experiments, CV and LOCO, three releases.
+smoke: .venv/.installed
+	$(MDMT) phantom --folder state/smoke-phantom --prognosis 96 --severity 72 --pairs 24
+	$(MDMT) run --recipe smoke
+	$(MDMT) report --recipe smoke
+
+# Does MDMT help because severity decides the outcome? The same study with that link and without it.
+link: .venv/.installed
+	$(MDMT) phantom --folder state/link-phantom --prognosis 100 --severity 480 --loading 0.95 --link 6
+	$(MDMT) phantom --folder state/link-cut-phantom --prognosis 100 --severity 480 --loading 0.95 --link 0
+	$(MDMT) run --recipe link
+	$(MDMT) report --recipe link
+	$(MDMT) run --recipe link-cut
+	$(MDMT) report --recipe link-cut
 
 serve: .venv/.installed
 	$(MDMT) serve
