@@ -59,8 +59,8 @@ def train(
 
 def collect(unit: Unit, stores: Mapping[str, Path], role: str) -> Samples:
     """The unit's films of one role, in memory, in the order of `unit.part(role)`."""
-    films = {name: open_pixels(folder, unit.size) for name, folder in stores.items()}
     part = unit.part(role)
+    films = {name: open_pixels(stores[name], unit.size) for name in sorted({s.cohort for s in part})}
     pixels = [np.asarray(films[s.cohort][s.slot]) for s in part]
     return assemble(pixels, [f"{s.cohort}/{s.row}" for s in part], [s.labels for s in part], unit.tasks)
 

@@ -128,17 +128,17 @@ class Study:
 
     def run(self, view: View) -> Ran:
         """Run what is not finished."""
-        return self._run_plan(self.plan(view), view)
+        return self.run_plan(self.plan(view), view)
 
     def refit(self, backbone: BackboneChoice, view: View) -> Unit:
         """The served experiment on all films: its unit, finished. Raises UnitsFailed."""
         plan = make_plan(self.recipe, self.cohorts, self.films(view), self.weights, (REFIT,), (backbone,), (SERVED,))
-        ran = self._run_plan(plan, view)
+        ran = self.run_plan(plan, view)
         if ran.failed:
             raise UnitsFailed(ran)
         return plan.units[-1]
 
-    def _run_plan(self, plan: Plan, view: View) -> Ran:
+    def run_plan(self, plan: Plan, view: View) -> Ran:
         """Run the units of a plan that no run has finished, then write means over folds to the group runs."""
         tracking = self.tracking
         finished = self._readable(plan)

@@ -1,0 +1,118 @@
+"""A study as a whole: finished work is found, lost work is done again, one bad unit does not cost the others."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.executors.process import ProcessExecutor
+from tests.training.protocol.test_execution import FEW, on_disk, quick
+from tests.training.protocol.test_plan import NOWHERE
+from training.data.films import FILMS
+from training.protocol.desk import WEIGHTS
+from training.protocol.plan import Plan, make_plan
+from training.protocol.recipe import Recipe
+from training.protocol.study import Ran, Study
+from training.protocol.unit import Unit
+from training.runs import pruned
+from training.tracking import Tracking, default_uri
+
+
+class Quiet:
+    """A view that remembers which units were trained."""
+
+    def __init__(self) -> None:
+        self.trained: list[str] = []
+
+    def stage(self, name: str, done: int, total: int) -> None: ...
+
+    def units(self, plan: Plan, to_run: int) -> None: ...
+
+    def unit_event(self, unit: Unit, event: dict[str, Any]) -> None:
+        if event["event"] == "trained":
+            self.trained.append(unit.title.replace("shufflenet_v2_x0_5-scratch/", ""))
+
+
+class Place:
+    """A home and prepared films, on which recipes are run one after another."""
+
+    def __init__(self, home: Path, films: Path) -> None:
+        self.tracking, self.stores = Tracking(default_uri(home), home), on_disk(films)
+
+    def plan(self, recipe: Recipe) -> Plan:
+        return make_plan(recipe, FEW, self.stores, NOWHERE)
+
+    def study(self, recipe: Recipe) -> Study:
+        return Study(recipe, self.tracking.home, self.tracking, ProcessExecutor(1), 1)
+
+    def run(self, recipe: Recipe) -> tuple[Ran, list[str]]:
+        view = Quiet()
+        return self.study(recipe).run_plan(self.plan(recipe), view), sorted(view.trained)
+
+
+@pytest.fixture
+def place(new_home: Callable[[], Path], tmp_path: Path) -> Place:
+    return Place(new_home(), tmp_path)
+
+
+def in_both(*names: str) -> list[str]:
+    return sorted(f"{name}/cv/cv-{fold}" for name in names for fold in (0, 1))
+
+
+def test_a_finished_recipe_runs_nothing_and_another_beta_runs_mdmt_alone(place: Place) -> None:
+    first = quick(experiments=("stl-prognosis", "stl-severity", "mdmt"))
+    assert place.run(first)[0] == Ran(distinct=6, now=6)
+    assert place.run(first) == (Ran(distinct=6, now=0), [])
+    other = first.model_copy(update={"beta": 0.25})
+    assert place.run(other) == (Ran(distinct=6, now=2), in_both("mdmt"))
+
+
+def test_weights_are_dropped_when_nobody_needs_them_and_trained_again_when_somebody_does(place: Place) -> None:
+    first = quick(experiments=("stl-severity", "ft"), running={"keep_weights": "needed"})
+    place.run(first)
+    kept = {r.data.tags["mdmt.experiment"]: files(place, r) for r in place.tracking.finished().values()}
+    assert WEIGHTS not in kept["stl-severity"] | kept["ft"]
+    assert all(pruned(r) == [WEIGHTS] for r in place.tracking.finished().values() if r.data.tags["mdmt.experiment"] != "ft")
+    assert place.run(first) == (Ran(distinct=4, now=0), [])
+    more = first.model_copy(update={"experiments": ("stl-severity", "ft", "mdmt")})
+    assert place.run(more)[1] == in_both("stl-severity", "stl-prognosis", "mdmt")
+
+
+def files(place: Place, run: Any) -> set[str]:
+    return {item.path for item in place.tracking.client.list_artifacts(run.info.run_id)}
+
+
+def test_a_unit_whose_files_are_gone_is_trained_again_and_no_other(place: Place) -> None:
+    recipe = quick(experiments=("stl-severity", "ft"))
+    place.run(recipe)
+    lost = next(r for r in place.tracking.finished().values() if r.data.tags["mdmt.experiment"] == "ft")
+    place.tracking.file_of(lost, "test-prognosis.csv").unlink()
+    ran, trained = place.run(recipe)
+    assert (ran.now, trained) == (1, [f"ft/cv/{lost.data.tags['mdmt.fold']}"])
+
+
+def test_a_unit_that_fails_too_often_is_quarantined_the_others_finish_and_the_report_says_which_cells_are_missing(
+    place: Place,
+) -> None:
+    recipe = quick(running={"attempts": 2})
+    broken = place.stores["aiforcovid"]
+    (broken.folder / FILMS).rename(broken.folder / "gone")
+    study, view = place.study(recipe), Quiet()
+    plan = place.plan(recipe)
+    ran = study.run_plan(plan, view)
+    assert (ran.now, sorted(view.trained)) == (2, in_both("stl-severity"))
+    assert len(ran.failed) == 4 and len(ran.skipped) == 4
+    assert all("FileNotFoundError" in reason for reason in ran.failed.values())
+    study._plan = plan
+    states = {(u.experiment, u.task): (u.state, u.reason) for u in study.results().units}
+    assert states["stl-severity", "severity"] == ("finished", "")
+    assert states["stl-prognosis", "prognosis"][0] == "quarantined"
+    assert states["ft-severity", "severity"][0] == "missing"
+    assert "stl-prognosis" in states["ft-severity", "severity"][1]
+    (broken.folder / "gone").rename(broken.folder / FILMS)
+    assert study.run_plan(plan, view).now == 0
+    study.claims.forgive()
+    assert study.run_plan(plan, view) == Ran(distinct=10, now=8)
+
+
