@@ -110,6 +110,8 @@ def plan(recipe: RecipeOption = "paper", data: DataOption = None, workers: Worke
 
     ready = study(recipe, data, workers)
     out.print(plan_report(estimate(ready.outline(), measured(ready.tracking.finished().values())), workers))
+    if absent := ready.absent_weights():
+        out.print(f"to be fetched first: ImageNet weights of {', '.join(absent)}; mdmt weights fetch --all, or import", style="yellow")
 
 
 @app.command()

@@ -97,6 +97,15 @@ def find(name: str, folder: Path) -> Path:
     return found
 
 
+def is_here(name: str, folder: Path) -> bool:
+    """Whether there is a file to use."""
+    try:
+        find(name, folder)
+    except WeightsNotFound:
+        return False
+    return True
+
+
 def digest(name: str, folder: Path) -> str:
     """SHA-256 of the file that is used, hex. Read again only when size or time of change differ from the note beside it."""
     path = find(name, folder)

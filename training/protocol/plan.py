@@ -88,18 +88,18 @@ class Division:
 
 
 def make_plan(
-    recipe: Recipe, cohorts: Sequence[Cohort], stores: Mapping[str, FilmStore] | None, weights: Path,
+    recipe: Recipe, cohorts: Sequence[Cohort], stores: Mapping[str, FilmStore] | None, weights: Path | None,
     schemes: Iterable[Scheme | str] | None = None, backbones: Sequence[BackboneChoice] | None = None,
     experiments: tuple[str, ...] | None = None,
 ) -> Plan:  # fmt: skip
     """All units of a recipe. `schemes` may hold "refit" (on the last subset); `backbones` and `experiments` narrow the recipe's own.
 
-    `weights` is the folder of ImageNet weights. Films that could not be prepared are no part of it; without `stores` nothing is
-    prepared yet, and the plan is good for counting only. Raises LeakageError when a patient, or the same film, is on two sides of a
-    fold, and WeightsNotFound when the recipe asks for weights that are not there.
+    `weights` is the folder of ImageNet weights. Without it they are not looked at, and without `stores` nothing is prepared yet: such a
+    plan is good for counting only. Films that could not be prepared are no part of it. Raises LeakageError when a patient, or the
+    same film, is on two sides of a fold, and WeightsNotFound when the recipe asks for weights that are not there.
     """
     backbones = backbones or recipe.backbones
-    starts = {b: imagenet.digest(b.name, weights) if b.weights == "imagenet" else "scratch" for b in backbones}
+    starts = {b: imagenet.digest(b.name, weights) if b.weights == "imagenet" and weights else b.weights for b in backbones}
     ordered = in_order(experiments or recipe.experiments, recipe.known_experiments)
     units: list[Unit] = []
     for division in _divisions(recipe, cohorts, stores, schemes or recipe.schemes):

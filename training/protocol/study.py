@@ -116,13 +116,22 @@ class Study:
         return self._stores
 
     def outline(self) -> Plan:
-        """All units, counted from the tables of the data sets alone: nothing is prepared, so it cannot be run."""
-        return make_plan(self.recipe, self.cohorts, None, self.weights)
+        """All units, counted from the tables of the data sets alone: neither films nor weights are needed, and it cannot be run."""
+        return make_plan(self.recipe, self.cohorts, None, None)
+
+    def absent_weights(self) -> list[str]:
+        """Backbones whose ImageNet weights the recipe asks for and this machine does not have."""
+        return [b.name for b in self.recipe.backbones if b.weights == "imagenet" and not imagenet.is_here(b.name, self.weights)]
 
     def plan(self, view: View) -> Plan:
         """All units of the recipe's schemes."""
         if self._plan is None:
-            make_plan(self.recipe, self.cohorts, None, self.weights)  # what is wrong with it is better said before hours of work
+            if absent := self.absent_weights():
+                raise imagenet.WeightsNotFound(
+                    f"recipe {self.recipe.name!r} starts from ImageNet weights that are not in {self.weights}: {', '.join(absent)}. "
+                    "`mdmt weights fetch --all` gets them, `mdmt weights import NAME FILE` takes a copy"
+                )
+            self.outline()  # what is wrong with the recipe is better said before hours of preparation
             self._plan = make_plan(self.recipe, self.cohorts, self.films(view), self.weights)
         return self._plan
 
