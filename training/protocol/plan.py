@@ -13,7 +13,7 @@ from training.data.cohort import Cohort, Row
 from training.data.films import FilmStore
 from training.data.folds import Fold, assert_no_leakage
 from training.data.splits import cross_validation, leave_one_centre_out, refit
-from training.protocol.experiments import in_order
+from training.protocol.experiments import Experiment, in_order
 from training.protocol.recipe import BackboneChoice, Recipe, RecipeError, Scheme, Subset
 from training.protocol.unit import Sample, Sheet, Unit
 
@@ -98,40 +98,52 @@ def make_plan(
     plan is good for counting only. Films that could not be prepared are no part of it. Raises LeakageError when a patient, or the
     same film, is on two sides of a fold, and WeightsNotFound when the recipe asks for weights that are not there.
     """
-    backbones = backbones or recipe.backbones
-    starts = {b: imagenet.digest(b.name, weights) if b.weights == "imagenet" and weights else b.weights for b in backbones}
+    starts = {b: start_of(b, weights) for b in backbones or recipe.backbones}
     ordered = in_order(experiments or recipe.experiments, recipe.known_experiments)
     units: list[Unit] = []
-    for division in _divisions(recipe, cohorts, stores, schemes or recipe.schemes):
-        for backbone in backbones:
-            made: dict[str, Unit] = {}
-            for experiment in ordered:
-                made[experiment.name] = Unit(
-                    experiment=experiment.name,
-                    backbone=backbone,
-                    subset=division.subset,
-                    scheme=division.scheme,
-                    repeat=division.repeat,
-                    fold=division.fold.name,
-                    tasks=experiment.tasks,
-                    parents=tuple(made[parent].fingerprint for parent in experiment.parents),
-                    start=starts[backbone],
-                    beta=recipe.beta_of(division.place),
-                    batch_norm=recipe.batch_norm,
-                    training=recipe.training_of(division.place),
-                    seed=recipe.seed + division.repeat,
-                    size=recipe.pipeline.size,
-                    device=recipe.device,
-                    threads=recipe.threads,
-                    sheet=division.sheet(experiment.tasks),
-                )
-            units += made.values()
+    for division in divisions(recipe, cohorts, stores, schemes or recipe.schemes):
+        for backbone, start in starts.items():
+            units += units_of(recipe, division, backbone, start, ordered)
     return Plan(units=tuple(units), stores={name: store.folder for name, store in (stores or {}).items()})
 
 
-def _divisions(
+def start_of(backbone: BackboneChoice, weights: Path | None) -> str:
+    """What a unit without parents starts from: SHA-256 of the ImageNet weights in the folder `weights`, or a word."""
+    return imagenet.digest(backbone.name, weights) if backbone.weights == "imagenet" and weights else backbone.weights
+
+
+def units_of(
+    recipe: Recipe, division: Division, backbone: BackboneChoice, start: str, ordered: Iterable[Experiment]
+) -> tuple[Unit, ...]:
+    """One backbone's units of one fold; of `ordered` experiments, parents first."""
+    made: dict[str, Unit] = {}
+    for experiment in ordered:
+        made[experiment.name] = Unit(
+            experiment=experiment.name,
+            backbone=backbone,
+            subset=division.subset,
+            scheme=division.scheme,
+            repeat=division.repeat,
+            fold=division.fold.name,
+            tasks=experiment.tasks,
+            parents=tuple(made[parent].fingerprint for parent in experiment.parents),
+            start=start,
+            beta=recipe.beta_of(division.place),
+            batch_norm=recipe.batch_norm,
+            training=recipe.training_of(division.place),
+            seed=recipe.seed + division.repeat,
+            size=recipe.pipeline.size,
+            device=recipe.device,
+            threads=recipe.threads,
+            sheet=division.sheet(experiment.tasks),
+        )
+    return tuple(made.values())
+
+
+def divisions(
     recipe: Recipe, cohorts: Sequence[Cohort], stores: Mapping[str, FilmStore] | None, schemes: Iterable[Scheme | str]
 ) -> Iterator[Division]:
+    """Every fold of every scheme on every subset, checked for leakage (see `make_plan`)."""
     entries: dict[str, Mapping[str, Mapping[str, Any]]] = {}
     for cohort in cohorts:
         counted = {row.id: {"slot": i, "digest": f"{cohort.name}/{row.id}"} for i, row in enumerate(cohort.rows)}

@@ -192,7 +192,7 @@ class Study:
             if run is not None and wanted and WEIGHTS in runs.pruned(run):
                 self.claims.reopen(fingerprint, run.info.run_id)
                 runs.close(
-                    self.tracking.client, run.info.run_id, "FAILED", "trained again: its weights were dropped and are needed"
+                    self.tracking.client, run.info.run_id, "KILLED", "trained again: its weights were dropped and are needed"
                 )
                 needed.add(fingerprint)
         return [f for f in plan.distinct if f in needed]

@@ -28,5 +28,5 @@ def recipe() -> Recipe:
         schemes=(Scheme(kind="cv", folds=2, repeats=5),),
         training=Training(batch_size=16, max_epochs=24, patience=8, warmup_epochs=4, dropout=0.3),
         batch_norm="reestimate",
-        running=Running(keep_weights="needed", pictures="groups"),
+        running=Running(pictures="groups"),
     )
