@@ -1,5 +1,6 @@
 """Steps of a run's life in MLflow, each safe to repeat: whoever is cut off in the middle does the whole step again."""
 
+import errno
 import json
 import platform
 import subprocess
@@ -32,11 +33,13 @@ PASSING_CODES = (
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether trying again can help: a server that is away, slow or overloaded, or a locked database; not a refusal."""
+    """Whether trying again can help: a server that is away, slow or overloaded, a locked database, a full disk; not a refusal."""
     if isinstance(error, MlflowException):
         return error.error_code in PASSING_CODES
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return error.response.status_code >= 500 or error.response.status_code in (408, 429)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
     return isinstance(error, requests.RequestException | DBAPIError | ConnectionError | TimeoutError)
 
 
@@ -55,6 +58,13 @@ def is_there(client: MlflowClient, run_id: str) -> bool:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return False
         raise
+
+
+def unended(client: MlflowClient, fingerprint: str) -> list[str]:
+    """Runs of a unit that nobody ended, of every experiment: those of attempts that were cut off."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    wanted = f"tags.`mdmt.fingerprint` = '{fingerprint}' and attributes.status = 'RUNNING'"
+    return [str(run.info.run_id) for run in client.search_runs(experiments, wanted)]
 
 
 def files_of(client: MlflowClient, run: Run) -> ArtifactRepository:
@@ -99,12 +109,6 @@ def close(client: MlflowClient, run_id: str, status: str, reason: str = "") -> N
     if reason:
         client.set_tag(run_id, "mlflow.note.content", reason[:4000])
     client.set_terminated(run_id, status)
-
-
-def close_if_open(client: MlflowClient, run_id: str, status: str, reason: str) -> None:
-    """End a run that somebody left open; one that is gone or ended needs nothing."""
-    if is_there(client, run_id) and client.get_run(run_id).info.status == "RUNNING":
-        close(client, run_id, status, reason)
 
 
 def is_readable(client: MlflowClient, run: Run) -> bool:

@@ -44,7 +44,8 @@ def balanced_order(known: NDArray[np.bool_], random: np.random.Generator) -> NDA
 
     The next film is always one of the task that has had the fewest so far; a film that knows several tasks counts for all of them.
     The films of a task come in random order and anew once all were drawn. The epoch is as long as the largest task: it ends when
-    every task has had as many labels as it has films. For two tasks without a common film: 2·max(n1, n2) draws, one of each in turn.
+    every task has had as many labels as it has films. For two tasks without a common film that is one of each in turn,
+    2·max(n1, n2) draws or one less.
     """
     known = known[:, known.any(axis=0)]  # a task that no film knows would be waited for without end
     films = known.sum(axis=0)

@@ -30,16 +30,16 @@ Say = Callable[..., None]
 
 
 class Delivery:
-    """Started with the training; `finish` when the outcome is sealed, `fail` when the unit failed, `abandon` when the claim is lost."""
+    """Started with the training; `finish` when the outcome is sealed, `abandon` when the unit failed or the claim is lost."""
 
     def __init__(
         self, unit: Unit, desk: Desk, parent_run: str, tracking: Tracking, claims: ClaimTable, lease: Lease, say: Say, budget: int
     ) -> None:
         self._unit, self._desk, self._parent_run, self._tracking = unit, desk, parent_run, tracking
         self._claims, self._lease, self._say, self._budget = claims, lease, say, budget
-        self._end: str | None = None  # "finish", "fail" or "abandon"
-        self._reason = ""
-        self._news = threading.Event()
+        self._end: str | None = None  # "finish" or "abandon"
+        self._news, self._abandoned = threading.Event(), threading.Event()
+        self._tried = False
         self._thread = threading.Thread(target=self._deliver, name=f"delivery-{unit.fingerprint[:8]}", daemon=True)
         self._thread.start()
 
@@ -49,10 +49,8 @@ class Delivery:
     def finish(self) -> None:
         self._stop("finish")
 
-    def fail(self, reason: str) -> None:
-        self._stop("fail", reason)
-
     def abandon(self) -> None:
+        self._abandoned.set()
         self._stop("abandon")
 
     def wait(self) -> None:
@@ -62,8 +60,8 @@ class Delivery:
     def busy(self) -> bool:
         return self._thread.is_alive()
 
-    def _stop(self, end: str, reason: str = "") -> None:
-        self._end, self._reason = end, reason
+    def _stop(self, end: str) -> None:
+        self._end = end
         self._news.set()
 
     def _deliver(self) -> None:
@@ -72,18 +70,24 @@ class Delivery:
             self._send_epochs(run_id)
             if self._end == "finish":
                 self._send_outcome(run_id)
-            elif self._end == "fail":
-                self._insist(lambda: runs.close(self._tracking.client, run_id, "FAILED", self._reason), ours=False)
         except _Abandoned:
             return  # whoever has the unit now goes on in the same run, or closes it
         except ClaimLost as lost:
             self._say("lost", reason=str(lost))
         except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to: the runner is told
-            reason = f"not delivered to {self._tracking.uri}: {type(error).__name__}: {error}"
-            quarantined = self._claims.fail(self._lease.claim, "exception", reason, self._budget)
-            self._say("failed", kind="exception", reason=reason, quarantined=quarantined)
+            self._give_up(f"not delivered to {self._tracking.uri}: {type(error).__name__}: {error}")
         finally:
             self._lease.stop()
+
+    def _give_up(self, reason: str) -> None:
+        try:
+            self._insist(lambda: self._claims.fail(self._lease.claim, "exception", reason, self._budget), ours=False)
+        except _Abandoned:
+            return
+        except ClaimLost as lost:
+            self._say("lost", reason=str(lost))
+        else:
+            self._say("failed", kind="exception", reason=reason, quarantined=False)
 
     def _insist(self, step: Callable[[], Result], ours: bool = True) -> Result:
         """Do it until it works: a server that is away costs nothing but time, a refusal for good is raised.
@@ -94,7 +98,7 @@ class Delivery:
         while True:
             if self._end == "abandon":
                 raise _Abandoned
-            if ours and self._end != "fail":
+            if ours:
                 self._lease.check()
             try:
                 result = step()
@@ -104,7 +108,7 @@ class Delivery:
                 if not away:
                     self._say("tracking-away", reason=str(error).splitlines()[0][:200])
                 away = True
-                time.sleep(pause)
+                self._abandoned.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
                 if away:
@@ -112,20 +116,29 @@ class Delivery:
                 return result
 
     def _open_run(self) -> str:
-        """The run of an earlier attempt, open again, or a new one."""
+        """The run of an earlier attempt, open again, or a new one; any other that an attempt was cut off in is ended."""
         client, unit, claim = self._tracking.client, self._unit, self._lease.claim
         known = self._desk.run_id
-        if known is not None and runs.is_there(client, known):
+        if known is not None and not runs.is_there(client, known):
+            known = None
+        if self._tried or claim.fence > 1:
+            for run_id in set(runs.unended(client, unit.fingerprint)) - {known}:
+                runs.close(client, run_id, "KILLED", "the unit was begun anew")
+        self._tried = True
+        if known is not None:
             client.update_run(known, status="RUNNING")
-        else:
-            if claim.previous_run is not None:
-                runs.close_if_open(client, claim.previous_run, "KILLED", "the unit was begun anew elsewhere")
-            parent = client.get_run(self._parent_run)
-            tags = {**unit.tags, PARENT: self._parent_run, RECIPE: parent.data.tags[RECIPE]}
-            known = runs.open_run(client, parent.info.experiment_id, unit.title, tags, unit.params)
-            self._desk.remember_run(known)
-        self._claims.record_run(claim, known)
-        return known
+            self._claims.record_run(claim, known)
+            return known
+        parent = client.get_run(self._parent_run)
+        tags = {**unit.tags, PARENT: self._parent_run, RECIPE: parent.data.tags[RECIPE]}
+        run_id = runs.open_run(client, parent.info.experiment_id, unit.title, tags, unit.params)
+        try:
+            self._claims.record_run(claim, run_id)
+        except ClaimLost:  # paused before the run was made, and woken up after another had taken over
+            runs.close(client, run_id, "KILLED", "the unit was taken over")
+            raise
+        self._desk.remember_run(run_id)
+        return run_id
 
     def _send_epochs(self, run_id: str) -> None:
         """Every finished epoch, until the training ends; those an earlier attempt has sent are equal and change nothing."""
@@ -164,17 +177,34 @@ class _Abandoned(Exception):
 
 
 def settle(unit: Unit, run_id: str, claims: ClaimTable, tracking: Tracking) -> bool:
-    """A committed unit's run: end it if it is open. False, and the unit free again, when its run or its files are gone."""
+    """A committed unit's run: end it if it is open. False, and the unit free again, when its run or its files are gone.
+
+    Raises TrackingError when MLflow does not answer.
+    """
+    client = tracking.client
     try:
-        run = tracking.client.get_run(run_id)
-        readable = run.info.lifecycle_stage == "active" and runs.is_readable(tracking.client, run)
+        there = runs.is_there(client, run_id)
+        run = client.get_run(run_id) if there else None
+        if run is not None and runs.is_readable(client, run):
+            if run.info.status != "FINISHED":
+                runs.close(client, run_id, "FINISHED")
+            return True
+        if run is not None:
+            runs.close(client, run_id, "FAILED", "its files are not in the artifact store any more")
     except Exception as error:
         if runs.is_passing(error):
             raise TrackingError(f"MLflow at {tracking.uri} does not answer: {error}") from error
-        readable = False
-    if not readable:
-        claims.reopen(unit.fingerprint, run_id)
-        return False
-    if run.info.status != "FINISHED":
-        runs.close(tracking.client, run_id, "FINISHED")
-    return True
+        raise
+    claims.reopen(unit.fingerprint, run_id)
+    return False
+
+
+def end_quarantined(unit: Unit, reason: str, tracking: Tracking) -> None:
+    """Nobody will go on with the unit: its open runs have FAILED. Raises TrackingError when MLflow does not answer."""
+    try:
+        for run_id in runs.unended(tracking.client, unit.fingerprint):
+            runs.close(tracking.client, run_id, "FAILED", reason)
+    except Exception as error:
+        if runs.is_passing(error):
+            raise TrackingError(f"MLflow at {tracking.uri} does not answer: {error}") from error
+        raise

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,3 +124,12 @@ class Desk:
         except FileNotFoundError:
             return
         shutil.rmtree(gone, ignore_errors=True)
+
+
+def sweep(home: Path, finished: Collection[str]) -> None:
+    """Clear the desks of finished units: a kill after FINISHED leaves one, and so does a paused process that wakes up too late."""
+    for folder in (home / "units").glob("*"):
+        if folder.name.startswith("."):
+            shutil.rmtree(folder, ignore_errors=True)
+        elif folder.name in finished:
+            Desk(home, folder.name).clear()

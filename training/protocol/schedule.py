@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from training.protocol.claim import Claim
+from training.protocol.claim import Claim, ClaimLost
 from training.protocol.claims import ClaimTable
 from training.protocol.job import Event, Job
 from training.protocol.unit import Unit
@@ -33,6 +33,7 @@ class Schedule:
         self._fences: dict[str, int] = {}
         self._claims, self._on_event = claims, on_event
         self._looked = self._full_until = 0.0
+        self._full = False
 
     def take(self) -> Job | None:
         """The largest unit all of whose parents are ready: long ones last would leave workers idle."""
@@ -44,6 +45,7 @@ class Schedule:
         chosen = max(ready, key=lambda f: len(self._waiting[f].unit.sheet.samples))
         job = self._waiting.pop(chosen)
         self._taken.add(chosen)
+        self._fences.pop(chosen, None)  # that of an earlier attempt says nothing about this one
         known = {parent: self.done[parent] for parent in job.unit.parents if parent in self.done}
         return job.model_copy(update={"parents": known})
 
@@ -51,14 +53,20 @@ class Schedule:
         return parent in self.done or parent in self._trained
 
     def hear(self, event: Event) -> None:
-        """What a worker says of a unit."""
+        """What a worker says of a unit; of one that it no longer has, only that it is done changes anything."""
         unit, kind = event["unit"], event["event"]
-        if kind == "claimed":
+        if unit in self.done or unit in self.failed:
+            return
+        if unit not in self._taken and kind != "done":
+            pass
+        elif kind == "claimed":
             self._fences[unit] = event["fence"]
         elif kind == "trained":
             self._trained.add(unit)
         elif kind == "done":
             self._leave(unit)
+            self._elsewhere.discard(unit)
+            self._waiting.pop(unit, None)
             self.done[unit] = event["run"]
         elif kind in ("busy", "lost"):
             self._leave(unit)
@@ -91,8 +99,13 @@ class Schedule:
                 self._leave(unit)
                 self._waiting[unit] = self.jobs[unit]
             else:
-                quarantined = self._claims.fail_unit(unit, fence, kind, reason, self.jobs[unit].running.attempts)
-                self.hear({"event": "failed", "unit": unit, "kind": kind, "reason": reason, "quarantined": quarantined})
+                try:
+                    self._claims.fail_unit(unit, fence, kind, reason, self.jobs[unit].running.attempts)
+                except ClaimLost as lost:  # its lease had run out before it died, and another runner was quicker
+                    self.hear({"event": "lost", "unit": unit, "reason": str(lost)})
+                else:
+                    # Taken up once more also when the budget is spent: the worker that finds it quarantined closes its run.
+                    self.hear({"event": "failed", "unit": unit, "kind": kind, "reason": reason, "quarantined": False})
 
     def look_elsewhere(self) -> None:
         """What became of units that other runners have. Called often, asks seldom."""
@@ -111,10 +124,16 @@ class Schedule:
         if time.monotonic() < self._full_until:
             return True
         job = next(iter(self.jobs.values()), None)
-        if job is None or shutil.disk_usage(job.home).free >= job.running.free_gib * GIB:
+        if job is None:
             return False
-        self._full_until = time.monotonic() + LOOK_SECONDS
-        return True
+        free, was_full = shutil.disk_usage(job.home).free, self._full
+        self._full = free < job.running.free_gib * GIB
+        if self._full:
+            self._full_until = time.monotonic() + LOOK_SECONDS
+            if not was_full:
+                event = {"event": "disk-full", "unit": job.unit.fingerprint, "free_gib": free / GIB}
+                self._on_event(job.unit, event)
+        return self._full
 
     @property
     def working(self) -> bool:

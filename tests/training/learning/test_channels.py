@@ -1,8 +1,6 @@
 """What reaches the backbone. The authors' loader reshapes H×W×3 to 3×H×W, so that each channel holds another third of the film, and
 normalises only where the configuration spells "Imagenet". Here both are part of the network; these tests keep it so."""
 
-import inspect
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +11,7 @@ from torch import Tensor, nn
 from cxr.tasks import PROGNOSIS, SEVERITY
 from tests.cxr.dicoms import phantom
 from training.learning.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
-from training.learning.network import Network, create
+from training.learning.network import Network, create, scrambled
 
 Statistic = tuple[float, float, float]
 OTHER_MEAN, OTHER_STD = (0.1, 0.5, 0.9), (0.5, 1.0, 2.0)
@@ -78,9 +76,18 @@ def test_training_and_evaluation_see_the_same(network: Network) -> None:
     assert torch.equal(*caught)
 
 
-def test_there_is_no_option_of_normalisation_to_misspell() -> None:
-    options = {*inspect.signature(Network).parameters, *inspect.signature(create).parameters}
-    assert not {name for name in options if "norm" in name or name in ("mean", "std")}
+@pytest.mark.parametrize("option", [{"normalisation": "ImageNet"}, {"normalisation": "None"}, {"channels": "grey"}], ids=str)
+def test_a_misspelled_normalisation_is_refused_and_never_means_none(option: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"use 'backbone'|use 'gray'"):
+        create("shufflenet_v2_x0_5", "scratch", (PROGNOSIS, SEVERITY), 8, 0.0, 0, **option)
+
+
+def test_the_authors_variants_are_what_their_code_does_and_nothing_else(network: Network) -> None:
+    chest = phantom(64, 64)
+    film = torch.from_numpy(chest)[None, None]
+    assert torch.equal(scrambled(film)[0], torch.from_numpy(np.repeat(chest[:, :, None], 3, axis=2).reshape(3, 64, 64)))
+    plain = create("shufflenet_v2_x0_5", "scratch", (PROGNOSIS, SEVERITY), 8, 0.0, 0, normalisation="none")
+    np.testing.assert_allclose(seen_by_backbone(plain, film)[0, 0].numpy(), chest / 255, atol=1e-6)
 
 
 def test_weights_loaded_from_elsewhere_do_not_bring_another_normalisation(network: Network) -> None:

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -152,16 +149,6 @@ def test_a_loss_that_is_not_finite_is_refused_and_says_what_to_lower() -> None:
 
 
 # --- batches, figures, learning ----------------------------------------------------------------------------------------
-
-
-@given(st.integers(2, 200), st.integers(2, 40))
-@hypothesis_settings(max_examples=100, deadline=None)
-def test_batches_hold_every_film_once_and_never_one_film_alone(n: int, size: int) -> None:
-    order = np.random.default_rng(n).permutation(n)
-    batches = fitting._batches(order, size)
-    assert np.array_equal(np.concatenate(batches), order)
-    assert all(1 < len(batch) <= size + 1 for batch in batches)
-    assert all(len(batch) == size for batch in batches[:-1])
 
 
 def test_a_last_batch_of_one_film_trains() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from training.learning.objective import masked_cross_entropy
+from training.learning.objective import masked_loss
 
 # Odds that make the softmax exact: ln 3 against 0 is 3/4 and 1/4; ln 2 beside three zeros is 2/5 and 1/5 each.
 PROGNOSIS = torch.tensor([[0.0, math.log(3)], [math.log(3), 0.0], [7.0, -7.0]])
@@ -24,7 +24,7 @@ def by_hand() -> tuple[float, float]:
 
 
 def test_the_loss_is_the_sum_over_films_and_tasks_that_are_known() -> None:
-    loss = masked_cross_entropy({"prognosis": PROGNOSIS, "severity": SEVERITY}, LABELS, KNOWN, TASKS)
+    loss = masked_loss({"prognosis": PROGNOSIS, "severity": SEVERITY}, LABELS, KNOWN, TASKS)
     prognosis, severity = by_hand()
     assert loss.sums["prognosis"].item() == pytest.approx(prognosis)
     assert loss.sums["severity"].item() == pytest.approx(severity)
@@ -33,27 +33,25 @@ def test_the_loss_is_the_sum_over_films_and_tasks_that_are_known() -> None:
 
 
 def test_the_mean_divides_by_the_films_of_the_batch_and_not_by_the_labels() -> None:
-    loss = masked_cross_entropy({"prognosis": PROGNOSIS, "severity": SEVERITY}, LABELS, KNOWN, TASKS, "mean")
+    loss = masked_loss({"prognosis": PROGNOSIS, "severity": SEVERITY}, LABELS, KNOWN, TASKS, "mean")
     assert loss.total.item() == pytest.approx(sum(by_hand()) / 3)
 
 
 def test_another_reduction_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"'none'.*'sum'.*'mean'"):
-        masked_cross_entropy({"prognosis": PROGNOSIS, "severity": SEVERITY}, LABELS, KNOWN, TASKS, "none")
+        masked_loss({"prognosis": PROGNOSIS, "severity": SEVERITY}, LABELS, KNOWN, TASKS, "none")
 
 
 def test_unknown_labels_may_hold_anything() -> None:
     logits = {"prognosis": PROGNOSIS, "severity": SEVERITY}
     garbage = torch.where(KNOWN, LABELS, torch.tensor([[-100, 10**12], [4, -1], [99, -(2**63)]]))
-    assert torch.equal(
-        masked_cross_entropy(logits, garbage, KNOWN, TASKS).total, masked_cross_entropy(logits, LABELS, KNOWN, TASKS).total
-    )
+    assert torch.equal(masked_loss(logits, garbage, KNOWN, TASKS).total, masked_loss(logits, LABELS, KNOWN, TASKS).total)
 
 
 def test_a_batch_without_a_film_of_a_task_adds_exactly_no_loss_and_no_gradient_for_it() -> None:
     prognosis, severity = PROGNOSIS.clone().requires_grad_(), (SEVERITY * 1e3).requires_grad_()
     known = torch.tensor([[True, False]] * 3)
-    loss = masked_cross_entropy({"prognosis": prognosis, "severity": severity}, LABELS, known, TASKS)
+    loss = masked_loss({"prognosis": prognosis, "severity": severity}, LABELS, known, TASKS)
     loss.total.backward()
     assert loss.sums["severity"].item() == 0.0
     assert int(loss.counts["severity"]) == 0
@@ -65,7 +63,7 @@ def test_a_batch_without_a_film_of_a_task_adds_exactly_no_loss_and_no_gradient_f
 
 def test_a_film_gives_gradient_to_the_heads_it_has_labels_for_and_to_no_other() -> None:
     logits = {"prognosis": PROGNOSIS.clone().requires_grad_(), "severity": SEVERITY.clone().requires_grad_()}
-    masked_cross_entropy(logits, LABELS, KNOWN, TASKS).total.backward()
+    masked_loss(logits, LABELS, KNOWN, TASKS).total.backward()
     for j, task in enumerate(TASKS):
         assert ((logits[task].grad != 0).any(dim=1) == KNOWN[:, j]).all()
 
@@ -93,7 +91,7 @@ def test_any_number_of_tasks_agrees_with_a_double_loop(batch: tuple[dict[str, Te
             if known[i, j]:
                 odds = [math.exp(float(value)) for value in rows[i]]
                 expected -= math.log(odds[labels[i, j]] / sum(odds))
-    loss = masked_cross_entropy(logits, labels, known, tuple(logits))
+    loss = masked_loss(logits, labels, known, tuple(logits))
     assert loss.total.item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
     assert sum(int(n) for n in loss.counts.values()) == int(known.sum())
 
@@ -103,7 +101,24 @@ def test_any_number_of_tasks_agrees_with_a_double_loop(batch: tuple[dict[str, Te
 def test_the_order_in_which_tasks_are_given_decides_the_columns_only(batch: tuple[dict[str, Tensor], Tensor, Tensor]) -> None:
     logits, labels, known = batch
     turned = tuple(reversed(tuple(logits)))
-    there = masked_cross_entropy(logits, labels, known, tuple(logits))
-    back = masked_cross_entropy(logits, labels.flip(1), known.flip(1), turned)
+    there = masked_loss(logits, labels, known, tuple(logits))
+    back = masked_loss(logits, labels.flip(1), known.flip(1), turned)
     assert back.total.item() == pytest.approx(there.total.item(), rel=1e-5, abs=1e-6)
     assert all(torch.equal(there.sums[task], back.sums[task]) for task in turned)
+
+
+def test_squared_error_replaces_cross_entropy_in_networks_of_several_tasks_only() -> None:
+    """First film: outputs (0, ln 3), target 1 → (0² + (ln 3 − 1)²)/2; second: (ln 3, 0) → ((ln 3)² + 1)/2."""
+    outputs = {"prognosis": PROGNOSIS, "severity": SEVERITY}
+    loss = masked_loss(outputs, LABELS, KNOWN, TASKS, squared_error=("prognosis",))
+    third = math.log(3)
+    assert loss.sums["prognosis"].item() == pytest.approx((third - 1) ** 2 / 2 + (third**2 + 1) / 2)
+    assert loss.sums["severity"].item() == pytest.approx(by_hand()[1])
+    alone = masked_loss({"prognosis": PROGNOSIS}, LABELS[:, :1], KNOWN[:, :1], ("prognosis",), squared_error=("prognosis",))
+    assert alone.sums["prognosis"].item() == pytest.approx(by_hand()[0])
+
+
+def test_label_smoothing_is_that_of_cross_entropy_and_off_by_default() -> None:
+    smooth = masked_loss({"prognosis": PROGNOSIS}, LABELS[:, :1], KNOWN[:, :1], ("prognosis",), label_smoothing=0.2)
+    expected = torch.nn.functional.cross_entropy(PROGNOSIS[:2], LABELS[:2, 0], reduction="sum", label_smoothing=0.2)
+    assert smooth.sums["prognosis"].item() == pytest.approx(expected.item())
