@@ -44,16 +44,17 @@ class ProcessExecutor:
                 for worker in [worker for worker in workers if worker.idle]:
                     if job := schedule.take():
                         worker.send(job)
+                schedule.look_elsewhere()
+                for worker in workers:
+                    worker.kill_if_silent()
                 try:
                     worker, event = events.get(timeout=TICK_SECONDS)
                 except Empty:
-                    schedule.look_elsewhere()
-                    for worker in workers:
-                        worker.kill_if_silent()
                     continue
                 if event["event"] != "ended":
+                    has_it = event.get("unit") in worker.units
                     worker.heard(event)
-                    if "unit" in event:
+                    if has_it:
                         schedule.hear(event)
                     continue
                 born_dead = 0 if worker.spoke else born_dead + 1
@@ -104,15 +105,20 @@ class _Worker:
     def _read(self, events: "Queue[tuple[_Worker, Event]]") -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            events.put((self, json.loads(line)))
+            with suppress(json.JSONDecodeError):  # cut by a kill: the process is dead, and its end is what counts
+                events.put((self, json.loads(line)))
         events.put((self, {"event": "ended", "code": self._process.wait()}))
 
     def send(self, job: Job) -> None:
-        assert self._process.stdin is not None
         self.units[job.unit.fingerprint] = job
         self.idle, self._last, self._silence = False, time.monotonic(), 60 * job.running.silence_minutes
+        # In a thread: a job is larger than a pipe, and a process that is frozen does not empty it.
+        Thread(target=self._write, args=(job.model_dump_json() + "\n",), daemon=True).start()
+
+    def _write(self, line: str) -> None:
+        assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # the worker is gone: its "ended" event is on the way and says so
-            self._process.stdin.write(job.model_dump_json() + "\n")
+            self._process.stdin.write(line)
             self._process.stdin.flush()
 
     def heard(self, event: Event) -> None:

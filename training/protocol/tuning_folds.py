@@ -45,7 +45,7 @@ def outer_folds(
     return [found[place][0] for place in wanted]
 
 
-def inner_folds(outer: Division, k: int, seed: int, val_fraction: float) -> list[Division]:
+def inner_folds(outer: Division, k: int, seed: int) -> list[Division]:
     """Divisions "<fold>-inner-0" … of what trains or validates in `outer`: each film validates in exactly one of the k.
 
     Raises SplitError when a class has fewer than k patients, LeakageError when one film is on two sides.
@@ -53,7 +53,7 @@ def inner_folds(outer: Division, k: int, seed: int, val_fraction: float) -> list
     kept = [Cohort(c.name, tuple(r for r in c.rows if _is_seen(outer, c.name, r.id))) for c in outer.cohorts]
     folds = [
         Fold(f"{outer.fold.name}-inner-{i}", {name: _without_test(roles) for name, roles in fold.roles.items()})
-        for i, fold in enumerate(cross_validation(kept, k, seed, val_fraction))
+        for i, fold in enumerate(cross_validation(kept, k, seed))
     ]
     digests = {(c.name, r.id): str(outer.entries[c.name][r.id]["digest"]) for c in outer.cohorts for r in c.rows}
     assert_no_leakage(kept, folds, digests)

@@ -1,7 +1,8 @@
 """A search in MLflow: one run of the search, and one nested run per trial. Every step may be repeated: what is there stays as it is.
 
-A trial's run holds its settings, the value of each inner fold (steps), their mean, the fingerprints of its units, and how it ended: complete
-(FINISHED), pruned (KILLED) or failed (FAILED, with the reason). A trial that was cut off has none: the one that goes on with it has.
+A trial's run holds its settings, the value of each inner fold (steps), their mean, the fingerprints of its units, and how it ended:
+complete (FINISHED), pruned (KILLED) or failed (FAILED, with the reason). A trial that was cut off has none: the one that goes on with
+it has.
 """
 
 import hashlib

@@ -125,7 +125,7 @@ def open_storage(journal: Path, heartbeat: int) -> BaseStorage:
     uri = os.environ.get("MDMT_OPTUNA_URI")
     if uri:
         return RDBStorage(uri, heartbeat_interval=heartbeat, grace_period=2 * heartbeat)
-    journal = journal.resolve()  # Optuna's lock is a link to it: a relative one leads nowhere, and a dead runner's lock would stay
+    journal = journal.resolve()  # Optuna's lock links to it: a relative link leads nowhere, and a dead runner's lock would stay
     journal.parent.mkdir(parents=True, exist_ok=True)
     journal.touch()
     _drop_torn_line(journal)

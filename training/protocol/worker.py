@@ -12,23 +12,31 @@ import os
 import shutil
 import signal
 import sys
+import time
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Event as Flag
 from threading import Lock
 from typing import Any
 
+from mlflow.exceptions import MlflowException
+
+from training import runs
 from training.protocol.claim import Busy, Claim, ClaimLost, Committed, Quarantined
 from training.protocol.claims import ClaimTable
-from training.protocol.delivery import Delivery, settle
+from training.protocol.claims_database import ClaimsUnavailable
+from training.protocol.delivery import Delivery, end_quarantined, settle
 from training.protocol.desk import WEIGHTS, Desk
 from training.protocol.job import Job
 from training.protocol.lease import Lease
 from training.protocol.owner import is_gone, own_name
-from training.tracking import Tracking
+from training.tracking import Tracking, TrackingError
 
 GIB = 1 << 30
 PR_SET_PDEATHSIG = 1
+REFUSALS, ASK_SECONDS = 3, 2.0  # of a parent's weights by a server that answers; pause before it is asked again
 UNDELIVERED = 32  # finished units that may wait for a tracking server that is away, before no further one is begun
 
 
@@ -57,22 +65,28 @@ class Worker:
         """One job, up to the point where nothing of it needs this process's main thread."""
         unit = job.unit.fingerprint
         self._make_room()
-        free = shutil.disk_usage(job.home).free / GIB
-        if free < job.running.free_gib:
-            self._say("disk-full", unit=unit, free_gib=free)
-            return
-        claim = self._claim(job)
-        if claim is None:
-            return
-        self._say("claimed", unit=unit, fence=claim.fence)
-        claims, desk = self._table(job), Desk(job.home, unit)
-        desk.open()
+        try:
+            if shutil.disk_usage(job.home).free < job.running.free_gib * GIB:
+                raise OSError(errno.ENOSPC, "too little room to begin a unit")
+            claim = self._claim(job)
+            if claim is not None:
+                self._say("claimed", unit=unit, fence=claim.fence)
+                self._work(job, claim)
+        except Exception as error:
+            if not _disk_is_full(error):
+                raise
+            self._say("disk-full", unit=unit, free_gib=shutil.disk_usage(job.home).free / GIB)
+
+    def _work(self, job: Job, claim: Claim) -> None:
+        """Train what is claimed, and leave the delivery to its thread."""
+        unit, claims, desk = job.unit.fingerprint, self._table(job), Desk(job.home, job.unit.fingerprint)
         lease = Lease(claims, claim)
         lease.start()
         delivery = Delivery(
             job.unit, desk, job.parent_run, self._server(job), claims, lease, self._about(unit), job.running.attempts
         )
         try:
+            desk.open()
             if desk.outcome is None:
                 self._train(job, desk, lease, delivery)
         except Stopped:
@@ -82,21 +96,30 @@ class Worker:
         except ClaimLost as lost:
             delivery.abandon()
             self._say("lost", unit=unit, reason=str(lost))
-        except Exception as error:  # noqa: BLE001 - the unit failed, whatever the reason; the worker lives on for the next one
+        except Exception as error:
+            delivery.abandon()
             if _disk_is_full(error):
-                delivery.abandon()
-                claims.release(claim)
-                self._say("disk-full", unit=unit, free_gib=shutil.disk_usage(job.home).free / GIB)
-                return
-            traceback.print_exc()
-            kind, reason = describe(error)
-            quarantined = claims.fail(claim, kind, reason, job.running.attempts)
-            delivery.fail(reason)
-            self._say("failed", unit=unit, kind=kind, reason=reason, quarantined=quarantined)
+                with suppress(ClaimsUnavailable):  # when the database is on that disk: the next attempt finds the claim its own
+                    claims.release(claim)
+                raise
+            self._failed(job, claim, error)
+            delivery.wait()
         else:
             self._say("trained", unit=unit)
             delivery.finish()
             self._deliveries.append(delivery)
+
+    def _failed(self, job: Job, claim: Claim, error: Exception) -> None:
+        """The unit failed, whatever the reason; the worker lives on for the next one."""
+        traceback.print_exception(error)
+        kind, reason = describe(error)
+        try:
+            self._table(job).fail(claim, kind, reason, job.running.attempts)
+        except ClaimLost as lost:  # taken over, and its desk cleared while we were paused
+            self._say("lost", unit=claim.unit, reason=str(lost))
+        else:
+            # Never "quarantined" from here: whoever takes the unit next finds that out and ends its run.
+            self._say("failed", unit=claim.unit, kind=kind, reason=reason, quarantined=False)
 
     def finish(self) -> None:
         """Wait until everything is delivered."""
@@ -110,6 +133,14 @@ class Worker:
 
     def _claim(self, job: Job) -> Claim | None:
         """The claim on the unit, or None after saying why there is none."""
+        try:
+            return self._acquire(job)
+        except TrackingError:
+            waiting = "nobody: it is settled when the tracking server answers"
+            self._say("busy", unit=job.unit.fingerprint, owner=waiting, seconds_left=0.0)
+            return None
+
+    def _acquire(self, job: Job) -> Claim | None:
         unit, claims = job.unit.fingerprint, self._table(job)
         while True:
             got = claims.acquire(unit, own_name())
@@ -117,12 +148,14 @@ class Worker:
                 return got
             if isinstance(got, Committed):
                 if settle(job.unit, got.run_id, claims, self._server(job)):
+                    Desk(job.home, unit).clear()
                     self._say("done", unit=unit, run=got.run_id)
                     return None
             elif isinstance(got, Quarantined):
+                end_quarantined(job.unit, got.reason, self._server(job))
                 self._say("failed", unit=unit, kind="quarantined", reason=got.reason, quarantined=True)
                 return None
-            elif is_gone(got.owner):
+            elif is_gone(got.owner) or got.owner == own_name():
                 standing = claims.states([unit])[unit]
                 if standing.owner == got.owner:
                     claims.release(Claim(unit, standing.fence, got.owner, None))
@@ -143,6 +176,8 @@ class Worker:
 
         def keep_going() -> None:
             lease.check()
+            if not delivery.busy:
+                raise ClaimLost(unit, lease.claim.fence, "its delivery has ended")
             if self._stop.is_set():
                 raise Stopped
 
@@ -155,16 +190,36 @@ class Worker:
             except FileExistsError:
                 pass
             except FileNotFoundError:
-                run_id = job.parents.get(parent) or self._server(job).find(parent).info.run_id
                 folder = desk.folder / f"parent-{parent[:12]}"
                 folder.mkdir(exist_ok=True)
-                copy = self._server(job).download(run_id, WEIGHTS, folder)
+                copy = self._download(job, parent, folder, keep_going)
             return copy
 
         train(
             job.unit, desk, job.stores, job.weights, fetch, progress, keep_going,
             pictures=job.running.pictures == "units", keep_weights=job.keep_weights,
         )  # fmt: skip
+
+    def _download(self, job: Job, parent: str, folder: Path, keep_going: Callable[[], None]) -> Path:
+        """The parent's weights from MLflow. A server that is away is waited for: that is no failure of the unit."""
+        server, refusals = self._server(job), 0
+        while True:
+            try:
+                run_id = job.parents.get(parent) or server.find(parent).info.run_id
+                return server.download(run_id, WEIGHTS, folder)
+            except (TrackingError, MlflowException) as error:
+                try:
+                    runs.is_there(server.client, job.parent_run)
+                except Exception as away:
+                    if not runs.is_passing(away):
+                        raise
+                    self._say("tracking-away", unit=job.unit.fingerprint, reason=str(away).splitlines()[0][:200])
+                else:
+                    refusals += 1
+                    if refusals == REFUSALS:
+                        raise error
+            keep_going()
+            time.sleep(ASK_SECONDS)
 
     def _table(self, job: Job) -> ClaimTable:
         key = (job.claims_uri, job.running.lease_seconds)
@@ -213,6 +268,7 @@ def main() -> None:
             events.flush()
 
     worker = Worker(say)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal reaches the runner too, and it knows how to stop a worker
     signal.signal(signal.SIGTERM, worker.stop)
     try:
         say("idle")

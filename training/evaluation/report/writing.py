@@ -16,6 +16,7 @@ from training.evaluation.report import (
     other_tasks,
     overview,
     provenance,
+    repeats,
     significance,
     trust,
 )
@@ -44,10 +45,11 @@ def write_report(results: Results, folder: Path) -> Path:
 
 def sections(survey: Survey) -> list[Section]:
     """The report in the order in which it is read."""
-    return [
+    parts = [
         overview.section(survey),
         headline.section(survey),
         significance.section(survey),
+        repeats.section(survey),
         backbones.section(survey),
         other_tasks.section(survey),
         centres.section(survey),
@@ -57,6 +59,7 @@ def sections(survey: Survey) -> list[Section]:
         failures.section(survey),
         provenance.section(survey),
     ]
+    return [part for part in parts if part is not None]
 
 
 def _render(name: str, results: Results, parts: list[Section]) -> str:
