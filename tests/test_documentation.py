@@ -20,8 +20,8 @@ def text(name: str) -> str:
 
 def verbs() -> set[str]:
     plain = {command.callback.__name__ for command in mdmt.app.registered_commands}
-    nested = {command.name for command in mdmt.segmenter_app.registered_commands}
-    return plain | {f"segmenter {name}" for name in nested}
+    nested = {(group.name, command.name) for group in mdmt.app.registered_groups for command in group.typer_instance.registered_commands}
+    return plain | {f"{group} {name}" for group, name in nested}
 
 
 def test_the_documents_are_there() -> None:
@@ -45,7 +45,7 @@ def test_every_path_in_backticks_exists(name: str) -> None:
 
 @every_document
 def test_every_verb_that_is_mentioned_is_one(name: str) -> None:
-    mentioned = set(re.findall(r"mdmt ((?:segmenter )?[a-z]+)\b", " ".join(re.findall(r"`+[^`]*`+", text(name)))))
+    mentioned = set(re.findall(r"mdmt ((?:segmenter |weights )?[a-z]+)\b", " ".join(re.findall(r"`+[^`]*`+", text(name)))))
     assert mentioned <= verbs()
 
 
@@ -61,7 +61,7 @@ def test_every_make_target_that_is_mentioned_exists(name: str) -> None:
 
 
 def test_the_makefile_calls_verbs_that_exist() -> None:
-    called = set(re.findall(r"\$\(MDMT\) ((?:segmenter )?[a-z]+)", text("Makefile")))
+    called = set(re.findall(r"\$\(MDMT\) ((?:segmenter |weights )?[a-z]+)", text("Makefile")))
     assert called
     assert called <= verbs()
 
