@@ -191,7 +191,7 @@ def settle(unit: Unit, run_id: str, claims: ClaimTable, tracking: Tracking) -> b
             return True
         if run is not None:
             runs.close(client, run_id, "FAILED", "its files are not in the artifact store any more")
-    except Exception as error:  # noqa: BLE001 - whatever else it is, this run cannot be read
+    except Exception as error:  # whatever else it is, this run cannot be read
         if runs.is_passing(error):
             raise TrackingError(f"MLflow at {tracking.uri} does not answer: {error}") from error
     claims.reopen(unit.fingerprint, run_id)

@@ -27,8 +27,6 @@ from training.protocol.tuning_folds import TuningError, outer_folds
 from training.protocol.tuning_search import Finding, Search
 from training.protocol.tuning_trials import SMALLEST_FOLDS
 
-MARK = "; tuned by mdmt tune: "
-
 
 def tune(
     study: Study, view: View, places: Sequence[str] = (), trials: int = 30, backbone: str | None = None, folds: int = 3
@@ -40,11 +38,11 @@ def tune(
     if trials < 1 or folds < SMALLEST_FOLDS:
         raise TuningError(f"{trials} trials on {folds} inner folds; allowed: at least 1 trial and {SMALLEST_FOLDS} inner folds")
     recipe, chosen = study.recipe, choose_backbone(study.recipe, backbone)
-    start = start_of(chosen, study.weights)  # what is missing is better said before hours of preparation
-    stores = study.films(view)
+    start = start_of(chosen, study.weights)  # what is missing or misspelled is better said before hours of preparation
+    outer_folds(recipe, study.cohorts, None, places)
+    outer = outer_folds(recipe, study.cohorts, study.films(view), places)
     frugal = copy.copy(study)
     frugal.recipe = recipe.model_copy(update={"running": _frugal(recipe.running)})
-    outer = outer_folds(recipe, study.cohorts, stores, places)
     searches = [Search(frugal, view, division, chosen, start, folds) for division in outer]
     findings = [search.run(trials) for search in searches]
     return tuned_recipe(recipe, findings, f"{trials} trials on {folds} inner folds with {chosen.name}-{chosen.weights}"), findings
@@ -62,7 +60,7 @@ def choose_backbone(recipe: Recipe, name: str | None) -> BackboneChoice:
 
 def tuned_recipe(recipe: Recipe, findings: Sequence[Finding], how: str) -> Recipe:
     """The recipe with the findings in it, and a note of how in its description. Other folds keep what they had."""
-    note = f"{recipe.description.split(MARK)[0]}{MARK}{', '.join(f.place for f in findings)}; {how}, seed {recipe.seed}"
+    note = f"{recipe.description}; tuned by mdmt tune: {', '.join(f.place for f in findings)} in {how}, seed {recipe.seed}"
     tuned = {**recipe.tuned, **{finding.place: finding.tuned for finding in findings}}
     changes = {"description": note, "tuned": {place: value.model_dump() for place, value in tuned.items()}}
     return Recipe.model_validate({**recipe.model_dump(), **changes})

@@ -23,9 +23,9 @@ class TuningError(ValueError):
 
 
 def outer_folds(
-    recipe: Recipe, cohorts: Sequence[Cohort], stores: Mapping[str, FilmStore], places: Sequence[str]
+    recipe: Recipe, cohorts: Sequence[Cohort], stores: Mapping[str, FilmStore] | None, places: Sequence[str]
 ) -> list[Division]:
-    """The folds named subset/fold; none named: every fold of the first scheme on the last subset.
+    """The folds named subset/fold; none named: every fold of the first scheme on the last subset. Without `stores` good for names only.
 
     Raises TuningError for a place that does not exist, or that names several folds: what is found for it would reach a fold in
     which the films that it was found on are tested.

@@ -79,7 +79,9 @@ class SearchRuns:
         client.set_terminated(run_id, ENDS[trial.state], end_time=ended)
 
     def _trial_runs(self) -> Sequence[Run]:
-        wanted, found, page = f"tags.`{PARENT}` = '{self.run_id}' and tags.`{KIND}` = 'trial'", [], None
+        wanted = f"tags.`{PARENT}` = '{self.run_id}' and tags.`{KIND}` = 'trial'"
+        found: list[Run] = []
+        page = None
         while True:
             batch = self._tracking.client.search_runs([self._experiment], wanted, max_results=PAGE, page_token=page)
             found += batch

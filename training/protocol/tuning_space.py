@@ -30,7 +30,7 @@ class Space:
     """The settings of `experiment` that a search in the fold `place` (subset/fold) varies around what the recipe has there."""
 
     def __init__(self, recipe: Recipe, place: str, experiment: Experiment) -> None:
-        self._before = recipe.tuned.get(place, Tuned())
+        self._before = recipe.tuned.get(place, Tuned(beta=None))
         self._training, self._beta = recipe.training_of(place), recipe.beta_of(place)
         self._experiment = experiment
 

@@ -68,6 +68,7 @@ class Worker:
         try:
             if shutil.disk_usage(job.home).free < job.running.free_gib * GIB:
                 raise OSError(errno.ENOSPC, "too little room to begin a unit")
+            Desk(job.home, unit).open()
             claim = self._claim(job)
             if claim is not None:
                 self._say("claimed", unit=unit, fence=claim.fence)
@@ -86,7 +87,6 @@ class Worker:
             job.unit, desk, job.parent_run, self._server(job), claims, lease, self._about(unit), job.running.attempts
         )
         try:
-            desk.open()
             if desk.outcome is None:
                 self._train(job, desk, lease, delivery)
         except Stopped:
