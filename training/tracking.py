@@ -141,14 +141,20 @@ class Tracking:
 
     def parent_run(self, experiment_id: str, group: str, recipe_digest: str, tags: Mapping[str, str]) -> str:
         """The run that stands for a group of folds, created when missing."""
-        wanted = f"tags.`{GROUP}` = '{group}' and tags.`{RECIPE}` = '{recipe_digest}' and tags.`{KIND}` = 'group'"
-        found = self.client.search_runs([experiment_id], wanted, max_results=1)
-        if found:
-            return str(found[0].info.run_id)
-        all_tags = {KIND: "group", GROUP: group, RECIPE: recipe_digest, **tags, **runs.provenance()}
-        run = self.client.create_run(experiment_id, tags=all_tags, run_name=group)
-        self.client.set_terminated(run.info.run_id)
-        return str(run.info.run_id)
+        return str(self.parent_runs(experiment_id, [group], recipe_digest, tags)[group].info.run_id)
+
+    def parent_runs(
+        self, experiment_id: str, groups: Iterable[str], recipe_digest: str, tags: Mapping[str, str]
+    ) -> dict[str, Run]:
+        """Group → the run that stands for it; found in one question, for there may be hundreds, and those that are missing made."""
+        with FileLock(self.home / "mlflow.lock"):
+            known = {run.data.tags[GROUP]: run for run in self.runs(kind="group", recipe_digest=recipe_digest)}
+            for group in groups:
+                if group not in known:
+                    own = {KIND: "group", GROUP: group, RECIPE: recipe_digest, **tags, **runs.provenance()}
+                    known[group] = self.client.create_run(experiment_id, tags=own, run_name=group)
+                    self.client.set_terminated(known[group].info.run_id)
+            return known
 
     def register(self, run_id: str, folder: Path, name: str, tags: Mapping[str, str]) -> int:
         """Log a folder as the run's model and register it as a new version of `name`; returns the version.

@@ -1,107 +1,237 @@
-"""Worker processes: parents first, the largest first, and whatever goes wrong costs only what was running."""
+"""The executor alone: what it makes of worker processes that speak, fall silent, crash, babble or never begin.
 
+The workers here are a script of a few lines that speaks a worker's language and starts in milliseconds; real ones, really trained,
+killed and frozen, are in tests/journeys/under_fire.
+"""
+
+import json
 import os
 import signal
-from collections.abc import Callable, Mapping
+import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from services.executors.process import ProcessExecutor, UnitsFailed, WorkerDied, _next_ready
-from tests.training.protocol.test_plan import BASE, plan, rebuilt
-from tests.training.protocol.test_unit import FEW, first_fold, on_disk, quick
-from training.protocol.job import Job
-from training.protocol.plan import Plan, Unit
-from training.tracking import Tracking, default_uri
+from services.executors.process import ProcessExecutor, WorkersFail
+from tests.journeys.under_fire.ground import sheet, unit
+from tests.training.protocol.test_schedule import Claims
+from training.protocol.job import Event, Job
+from training.protocol.recipe import Running
+from training.protocol.schedule import Schedule
+from training.protocol.unit import Unit
+
+# Does what the fold of a unit says; "claimed" always comes first.
+SCRIPT = """
+import ctypes, json, os, signal, sys, time
+def say(event, **fields):
+    sys.stdout.write(json.dumps({"event": event, **fields}) + "\\n")
+    sys.stdout.flush()
+say("idle")
+for line in sys.stdin:
+    job = json.loads(line)
+    fold, unit = job["unit"]["fold"], job["title"]
+    say("claimed", unit=unit, fence=1)
+    if fold == "crash": ctypes.string_at(0)
+    if fold == "kill": os.kill(os.getpid(), signal.SIGKILL)
+    if fold == "exit": sys.exit(3)
+    if fold == "hang": time.sleep(100)
+    if fold == "torn":
+        sys.stdout.write('{"event": "epo'); sys.stdout.flush(); os.kill(os.getpid(), signal.SIGKILL)
+    if fold == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if fold == "stale":
+        say("lost", unit=unit, reason="delivery")
+        say("lost", unit=unit, reason="training")
+    if fold == "environment":
+        say("epoch", unit=unit, epoch=1, figures={}, environment=dict(os.environ))
+    if fold == "mute":
+        for i in range(40):
+            say("epoch", unit="another", epoch=i, figures={}); time.sleep(0.05)
+    if fold != "stale":
+        say("trained", unit=unit)
+        say("done", unit=unit, run="run of " + fold)
+    say("idle")
+"""
 
 
-@pytest.fixture(scope="module")
-def tracking(new_home: Callable[[], Path]) -> Tracking:
-    home = new_home()
-    return Tracking(default_uri(home), home)
+class Named(Job):
+    """A job whose line holds its fingerprint, for a script that cannot compute it."""
+
+    title: str = ""
 
 
-@pytest.fixture(scope="module")
-def planned(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    return plan(quick(), on_disk(tmp_path_factory.mktemp("films")), FEW)
+@pytest.fixture(autouse=True)
+def scripted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Workers run the script, whatever they are told to run."""
+    command = tmp_path / "worker"
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S {tmp_path / "script.py"}\n')
+    command.chmod(0o755)
+    monkeypatch.setattr("services.executors.process.sys.executable", str(command))
 
 
-def jobs(units: list[Unit], planned: Plan, tracking: Tracking) -> list[Job]:
-    parent = tracking.parent_run(tracking.experiment("mdmt-executor"), "group", "digest", {})
-    return [Job(unit=u, stores=planned.stores, tracking_uri=tracking.uri, home=tracking.home, parent_run=parent) for u in units]
+class Heard:
+    """A run of some units, and what was heard of them."""
+
+    def __init__(self, units: Sequence[Unit], workers: int = 1, silence: float = 60, budget: int = 1, **fields: Any) -> None:
+        self.events: list[tuple[str, Event]] = []
+        self.claims = Claims()
+        jobs = [
+            Named(
+                unit=one, stores={}, tracking_uri="", claims_uri="", home=Path("/"), weights=Path("/"), parent_run="",
+                running=Running(silence_minutes=silence / 60, free_gib=0, attempts=budget), title=one.fingerprint,
+            )
+            for one in units
+        ]  # fmt: skip
+        self.schedule = Schedule(jobs, {}, self.claims, self.listen)  # type: ignore[arg-type]
+        self.started = time.monotonic()
+        self.executor = ProcessExecutor(workers)
+
+    def listen(self, one: Unit, event: Event) -> None:
+        self.events.append((one.fold, event))
+        if event["event"] == "failed" and not event["quarantined"]:
+            # The next worker is told that the budget is spent; the script knows no claims, so the test says it.
+            self.schedule.hear(event | {"quarantined": True})
+
+    def run(self) -> "Heard":
+        self.executor.run(self.schedule)
+        self.seconds = time.monotonic() - self.started
+        return self
+
+    def kinds(self, fold: str) -> list[str]:
+        return [event["event"] for name, event in self.events if name == fold]
 
 
-def with_training(unit: Unit, samples: int | None = None, **changes: object) -> Unit:
-    films = [sample._asdict() for sample in unit.samples]
-    return rebuilt(unit, training=unit.training.model_dump() | changes, samples=films[:samples] if samples else films)
+def units(*folds: str) -> list[Unit]:
+    return [unit(seed, fold=fold, films=sheet(16)) for seed, fold in enumerate(folds)]
 
 
-def waiting(units: list[Unit]) -> dict[str, Job]:
-    return {u.fingerprint: Job(unit=u, stores={}, tracking_uri="", home=Path(), parent_run="") for u in units}
-
-
-def test_a_unit_waits_for_its_parents_and_the_largest_of_the_ready_ones_goes_first() -> None:
-    units = [unit for unit in BASE.units if unit.fold == "cv-0"]
-    jobs, unfinished, order = waiting(units), {unit.fingerprint for unit in units}, []
-    experiment = {unit.fingerprint: unit.experiment for unit in units}
-    while (ready := _next_ready(jobs, unfinished)) is not None:
-        order.append(jobs.pop(ready).unit)
-        unfinished.discard(ready)
-    assert not jobs
-    for i, unit in enumerate(order):
-        assert {u.fingerprint for u in order[:i]}.issuperset(unit.parents), experiment
-    assert order[[u.experiment for u in order].index("mdmt")] == max(order, key=lambda unit: len(unit.samples))
-    shrunk = rebuilt(units[0], samples=[sample._asdict() for sample in units[0].samples[:5]])
-    pair = waiting([shrunk, units[1]])
-    assert _next_ready(pair, set(pair)) == units[1].fingerprint
-
-
-def test_nothing_is_ready_while_a_parent_is_unfinished_and_a_parent_outside_counts_as_finished() -> None:
-    child = next(unit for unit in BASE.units if unit.experiment == "ft")
-    assert _next_ready(waiting([child]), {child.fingerprint, *child.parents}) is None
-    assert _next_ready(waiting([child]), {child.fingerprint}) == child.fingerprint
-
-
-def workers() -> list[int]:
-    """Worker processes that this process has started."""
-    children = [int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
-    return [pid for pid in children if b"training.protocol.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+def children() -> list[int]:
+    """Processes of this one."""
+    return [int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
 
 
 def test_no_jobs_need_no_worker() -> None:
-    ProcessExecutor(2).run([], lambda *_: pytest.fail("an event without a job"))
+    before = children()
+    ProcessExecutor(2).run(Schedule([], {}, Claims(), lambda *_: None))  # type: ignore[arg-type]
+    assert children() == before
 
 
-def test_a_killed_worker_is_named_with_its_unit_finished_units_are_kept_and_no_process_is_left(
-    planned: Plan, tracking: Tracking
+def test_every_unit_is_done_by_as_many_processes_as_were_asked_for_and_none_is_left() -> None:
+    before = children()
+    heard = Heard(units("a", "b", "c", "d", "e"), workers=2).run()
+    assert sorted(heard.schedule.done.values()) == [f"run of {x}" for x in "abcde"]
+    assert heard.kinds("a") == ["claimed", "trained", "done"]
+    assert children() == before
+
+
+@pytest.mark.parametrize(
+    ("fold", "kind", "reason"),
+    [
+        ("crash", "segfault", "the worker process crashed with SIGSEGV"),
+        ("kill", "killed", "the worker process was killed (SIGKILL): out of memory, or by hand"),
+        ("exit", "exception", "the worker process ended with code 3"),
+        ("torn", "killed", "the worker process was killed (SIGKILL): out of memory, or by hand"),
+        ("hang", "hang", "said nothing for 1 seconds"),
+    ],
+)
+def test_a_process_that_ends_or_hangs_is_replaced_and_its_unit_has_failed_with_the_right_kind(
+    fold: str, kind: str, reason: str
 ) -> None:
-    units = first_fold(planned)
-    short, lasting = units["stl-prognosis"], with_training(units["stl-severity"], 25, max_epochs=100_000, patience=100_000)
-    events: list[tuple[str, str]] = []
-
-    def kill_when_it_has_begun(unit: Unit, event: Mapping[str, object]) -> None:
-        events.append((unit.experiment, str(event["event"])))
-        if events[-1] == ("stl-severity", "epoch"):
-            for pid in workers():
-                os.kill(pid, signal.SIGKILL)
-
-    with pytest.raises(WorkerDied, match=r"exit code -9 while running stl-severity/.*/cv-0; run the recipe again"):
-        ProcessExecutor(1).run(jobs([lasting, short], planned, tracking), kill_when_it_has_begun)
-    assert events[:3] == [("stl-prognosis", "epoch"), ("stl-prognosis", "done"), ("stl-severity", "epoch")]
-    assert set(tracking.finished()) & {short.fingerprint, lasting.fingerprint} == {short.fingerprint}
-    assert workers() == []
+    heard = Heard(units("a", fold, "b", "c"), silence=1).run()
+    assert heard.claims.failures == [(units("a", fold)[1].fingerprint, 1, kind)]
+    failed = next(event for name, event in heard.events if name == fold and event["event"] == "failed")
+    assert (failed["kind"], failed["reason"]) == (kind, reason)
+    assert len(heard.schedule.done) == 3
 
 
-def test_a_unit_that_fails_spares_the_others_and_its_children_are_not_run(planned: Plan, tracking: Tracking) -> None:
-    units = first_fold(planned)
-    broken = with_training(units["stl-severity"], learning_rate=1e30)
-    child, other = rebuilt(units["ft"], parents=(broken.fingerprint,)), with_training(units["stl-prognosis"], 20)
-    told: list[str] = []
-    with pytest.raises(UnitsFailed) as caught:
-        ProcessExecutor(1).run(jobs([child, broken, other], planned, tracking), lambda _, event: told.append(event["event"]))
-    assert list(caught.value.failed) == [broken.title]
-    assert "1 unit(s) failed, 1 that start from them were not run" in str(caught.value)
-    assert "lower learning_rate" in str(caught.value)
-    assert told == ["failed", "epoch", "done"]
-    assert other.fingerprint in tracking.finished()
-    assert workers() == []
+def test_a_silent_process_is_found_while_others_talk_all_the_time() -> None:
+    heard = Heard(units("mute", "hang"), workers=2, silence=0.8).run()
+    hang = next(event for name, event in heard.events if name == "hang" and event["event"] == "failed")
+    assert hang["kind"] == "hang"
+    assert [name for name, event in heard.events if event["event"] in ("failed", "done")] == ["hang", "hang", "mute"]
+
+
+def test_what_is_said_twice_of_a_lost_unit_is_heard_once_and_another_runner_may_finish_it() -> None:
+    heard = Heard(units("stale", "a"))
+    (stale, _) = units("stale", "a")
+    heard.claims.stand(stale.fingerprint, "busy")
+
+    def listen(one: Unit, event: Event) -> None:
+        heard.events.append((one.fold, event))
+        if one.fold == "stale" and heard.kinds("stale").count("lost") == 2:
+            heard.schedule.done[stale.fingerprint] = "run of another"
+            heard.schedule._elsewhere.clear()
+        elif event["event"] == "done":
+            heard.claims.stand(stale.fingerprint, "free")
+
+    heard.schedule._on_event = listen
+    heard.run()
+    assert heard.kinds("stale") == ["claimed", "lost", "claimed", "lost"]
+    assert heard.seconds < 15
+
+
+def test_workers_that_end_before_they_are_ready_are_not_started_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.executors.process.sys.executable", "/bin/false")
+    before = children()
+    with pytest.raises(WorkersFail, match="3 worker processes ended before they were ready, the last with code 1"):
+        Heard(units("a")).run()
+    assert children() == before
+
+
+def test_a_process_that_ignores_being_told_to_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.executors.process.STOP_SECONDS", 0.5)
+    before = children()
+    heard = Heard(units("deaf")).run()
+    assert heard.kinds("deaf")[-1] == "done"
+    assert children() == before
+
+
+def test_a_frozen_process_that_does_not_take_its_job_does_not_hold_up_the_others() -> None:
+    large = unit(1, fold="a", films=sheet(5000))  # larger than a pipe
+    heard = Heard([large, *units("b")], silence=1.5)
+    frozen: list[int] = []
+    take = heard.schedule.take
+
+    def freeze_then_take() -> Job | None:
+        job = take()
+        if job is not None and not frozen:
+            frozen.extend(pid for pid in children() if b"script.py" in Path(f"/proc/{pid}/cmdline").read_bytes())
+            os.kill(frozen[0], signal.SIGSTOP)
+        return job
+
+    heard.schedule.take = freeze_then_take  # type: ignore[method-assign]
+    heard.run()
+    assert sorted(heard.schedule.done.values()) == ["run of a", "run of b"]
+    assert heard.claims.failures == []  # it never claimed it, so the unit is not to blame
+
+
+def test_a_worker_has_one_thread_little_patience_with_mlflow_and_the_house_on_its_path() -> None:
+    heard = Heard(units("environment")).run()
+    seen = next(event["environment"] for _, event in heard.events if event["event"] == "epoch")
+    assert seen["OMP_NUM_THREADS"] == "1"
+    assert seen["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
+    assert (Path(seen["PYTHONPATH"]) / "training").is_dir()
+
+
+def test_gpus_are_dealt_to_the_processes_in_turn_and_missing_ones_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    wants = [one.model_copy(update={"device": "cuda", "fold": "environment"}) for one in units("a", "b")]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
+    heard = Heard(wants, workers=2).run()
+    seen = {event["environment"]["CUDA_VISIBLE_DEVICES"] for _, event in heard.events if event["event"] == "epoch"}
+    assert seen <= {"0", "3"}
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    if not list(Path("/dev").glob("nvidia[0-9]*")):
+        with pytest.raises(WorkersFail, match="no NVIDIA GPU"):
+            Heard(wants).run()
+
+
+def test_a_job_is_a_line_of_data() -> None:
+    (one,) = units("a")
+    job = Heard([one]).schedule.jobs[one.fingerprint]
+    line = job.model_dump_json()
+    assert "\n" not in line
+    assert Job.model_validate({k: v for k, v in json.loads(line).items() if k != "title"}).unit.fingerprint == one.fingerprint

@@ -198,14 +198,8 @@ class Study:
         return [f for f in plan.distinct if f in needed]
 
     def _group_runs(self, plan: Plan) -> dict[str, Run]:
-        """The run that stands for each group of folds: found in one question, for there may be hundreds, or made."""
-        tracking, digest, tags = self.tracking, self.recipe.digest(), {"mdmt.recipe": self.recipe.name}
-        experiment_id = tracking.experiment(f"mdmt-{self.recipe.name}")
-        known = {run.data.tags["mdmt.group"]: run for run in tracking.runs(kind="group", recipe_digest=digest)}
-        for group in plan.groups:
-            if group not in known:
-                known[group] = tracking.client.get_run(tracking.parent_run(experiment_id, group, digest, tags))
-        return known
+        experiment_id = self.tracking.experiment(f"mdmt-{self.recipe.name}")
+        return self.tracking.parent_runs(experiment_id, plan.groups, self.recipe.digest(), {"mdmt.recipe": self.recipe.name})
 
     def _job(self, plan: Plan, unit: Unit, groups: Mapping[str, Run]) -> Job:
         kept = self.recipe.running.keep_weights == "all" or unit.fingerprint in plan.children or unit.scheme == REFIT

@@ -1,68 +1,112 @@
-"""Which films make up a batch: each once, or each task equally often; always the same for the same seed and epoch."""
+"""Which films meet in a batch: by chance, or each task in equal numbers."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from training.data.samples import Samples, assemble
-from training.learning.mixing import balanced_order, epoch_batches
-
-TASKS = ("prognosis", "severity")
-FILM = np.zeros((4, 4), np.uint8)
-sizes = st.tuples(st.integers(1, 12), st.integers(1, 40))
+from tests.training.learning.test_fitting import tiny_samples
+from training.data.samples import Samples
+from training.learning.mixing import Batch, balanced_order, cut, epoch_batches
 
 
-def samples(first: int, second: int) -> Samples:
-    labels = [{"prognosis": 0}] * first + [{"severity": 1}] * second
-    return assemble([FILM] * len(labels), [str(i) for i in range(len(labels))], labels, TASKS)
+def two_sets(first: int, second: int) -> Samples:
+    """`first` films that know the prognosis, then `second` films that know the severity."""
+    n = first + second
+    known = np.zeros((n, 2), dtype=bool)
+    known[:first, 0], known[first:, 1] = True, True
+    labels = np.zeros((n, 2), dtype=np.int64)
+    return Samples(np.zeros((n, 1, 1), np.uint8), labels, known, np.arange(n, dtype=np.uint64), ("prognosis", "severity"))
 
 
-@settings(max_examples=60)
-@given(sizes, st.integers(1, 9), st.sampled_from(["shuffled", "balanced"]), st.integers(0, 99))
-def test_an_epoch_is_a_function_of_seed_and_epoch(films: tuple[int, int], size: int, mixing: str, seed: int) -> None:
-    data = samples(*films)
-    first, again, other = ([b.rows.tolist() for b in epoch_batches(data, size, mixing, seed, e)] for e in (1, 1, 2))
-    assert first == again
-    assert sum(films) < 12 or first != other
+def equal(first: list[Batch], second: list[Batch]) -> bool:
+    return len(first) == len(second) and all(np.array_equal(a, b) for one, two in zip(first, second, strict=True)
+                                             for a, b in zip(one, two, strict=True))  # fmt: skip
 
 
-@settings(max_examples=60)
-@given(sizes, st.integers(2, 9))
-def test_shuffled_has_every_film_once_and_no_batch_of_one(films: tuple[int, int], size: int) -> None:
-    batches = epoch_batches(samples(*films), size, "shuffled", 0, 1)
-    assert sorted(np.concatenate([b.rows for b in batches])) == list(range(sum(films)))
-    assert all(len(b.rows) > 1 for b in batches) or sum(films) == 1
-    assert all((b.passes == 0).all() for b in batches)
+@given(st.integers(2, 200), st.integers(2, 40))
+@settings(max_examples=100, deadline=None)
+def test_batches_hold_every_film_once_and_never_one_film_alone(n: int, size: int) -> None:
+    order = np.random.default_rng(n).permutation(n)
+    batches = cut(order, size)
+    assert np.array_equal(np.concatenate(batches), order)
+    assert all(1 < len(batch) <= size + 1 for batch in batches)
+    assert all(len(batch) == size for batch in batches[:-1])
 
 
-@settings(max_examples=60)
-@given(sizes, st.integers(2, 9))
-def test_balanced_has_each_task_equally_often_and_repeats_the_smaller_evenly(films: tuple[int, int], size: int) -> None:
-    data = samples(*films)
-    batches = epoch_batches(data, size, "balanced", 0, 1)
-    order = np.concatenate([b.rows for b in batches])
-    counts = [int((order < films[0]).sum()), int((order >= films[0]).sum())]
-    assert max(counts) == max(films) and min(counts) >= max(films) - 1
-    for place in range(len(order) + 1):
-        seen = data.known[order[:place]].sum(axis=0)
-        assert abs(int(seen[0]) - int(seen[1])) <= 1
-    often = np.bincount(order, minlength=sum(films))
-    for part in (often[: films[0]], often[films[0] :]):
-        assert part.max() - part.min() <= 1
-    passes = np.concatenate([b.passes for b in batches])
-    assert {(int(r), int(p)) for r, p in zip(order, passes, strict=True)} == {
-        (r, p) for r, n in enumerate(often) for p in range(n)
-    }
+@given(st.integers(2, 60), st.integers(2, 20), st.integers(0, 5), st.integers(1, 5))
+@settings(max_examples=30, deadline=None)
+def test_shuffled_is_every_film_once_in_the_order_of_seed_and_epoch(n: int, size: int, seed: int, epoch: int) -> None:
+    batches = epoch_batches(two_sets(1, n - 1), size, "shuffled", seed, epoch)
+    rows = np.concatenate([batch.rows for batch in batches])
+    assert np.array_equal(rows, np.random.default_rng([seed, epoch]).permutation(n))
+    assert not any(batch.passes.any() for batch in batches)
 
 
-def test_a_film_of_both_tasks_counts_for_both_and_a_task_nobody_knows_is_not_waited_for() -> None:
-    known = np.array([[True, True], [True, False], [False, True]])
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 8))
+@settings(max_examples=60, deadline=None)
+def test_balanced_batches_of_two_sets_hold_both_alike_and_the_larger_set_exactly_once(first: int, second: int, half: int) -> None:
+    samples = two_sets(first, second)
+    batches = epoch_batches(samples, 2 * half, "balanced", 3, 1)
+    for batch in batches:
+        assert len(set(samples.known[batch.rows].sum(axis=0).tolist())) == 1
+    drawn = np.bincount(np.concatenate([batch.rows for batch in batches]), minlength=len(samples))
+    larger, smaller = (drawn[:first], drawn[first:]) if first >= second else (drawn[first:], drawn[:first])
+    assert (larger == 1).all()
+    assert smaller.sum() == max(first, second)
+    assert smaller.max() - smaller.min() <= 1
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+@settings(max_examples=30, deadline=None)
+def test_passes_tell_how_often_a_film_came_before_in_the_epoch(first: int, second: int) -> None:
+    seen: dict[int, int] = {}
+    for rows, passes in epoch_batches(two_sets(first, second), 7, "balanced", 0, 1):
+        for row, before in zip(rows.tolist(), passes.tolist(), strict=True):
+            assert before == seen.get(row, 0)
+            seen[row] = before + 1
+
+
+@pytest.mark.parametrize("mixing", ["shuffled", "balanced"])
+def test_an_epoch_can_be_repeated_and_the_next_one_and_another_seed_are_different(mixing: str) -> None:
+    samples = two_sets(9, 30)
+
+    def batches(seed: int, epoch: int) -> list[Batch]:
+        return epoch_batches(samples, 8, mixing, seed, epoch)
+
+    assert equal(batches(1, 2), batches(1, 2))
+    assert not equal(batches(1, 2), batches(1, 3))
+    assert not equal(batches(1, 2), batches(2, 2))
+
+
+def test_one_task_alone_is_mixed_as_ever() -> None:
+    alone = tiny_samples(13, tasks=("prognosis",))
+    assert equal(epoch_batches(alone, 4, "balanced", 5, 2), epoch_batches(alone, 4, "shuffled", 5, 2))
+
+
+@st.composite
+def patterns(draw: st.DrawFn) -> NDArray[np.bool_]:
+    """1-40 films that know any of 1-4 tasks."""
+    films, tasks = draw(st.integers(1, 40)), draw(st.integers(1, 4))
+    return np.array(draw(st.lists(st.lists(st.booleans(), min_size=tasks, max_size=tasks), min_size=films, max_size=films)))
+
+
+@given(patterns())
+@settings(max_examples=100, deadline=None)
+def test_with_any_tasks_and_any_films_that_know_several_each_gets_at_least_its_own_number_of_labels(
+    known: NDArray[np.bool_],
+) -> None:
     order = balanced_order(known, np.random.default_rng(0))
-    assert (known[order].sum(axis=0) >= 2).all()
-    assert len(balanced_order(np.array([[True, False]] * 3), np.random.default_rng(0))) == 3
+    assert (known[order].sum(axis=0) >= known.sum(axis=0)).all()
+    assert known[order].any(axis=1).all()
 
 
-def test_an_unknown_mixing_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match="mixing 'stirred': use 'shuffled' or 'balanced'"):
-        epoch_batches(samples(2, 2), 2, "stirred", 0, 1)
+def test_films_that_know_two_tasks_count_for_both() -> None:
+    known = np.array([[True, True, False]] * 5 + [[False, False, True]] * 20)
+    assert known[balanced_order(known, np.random.default_rng(0))].sum(axis=0).tolist() == [20, 20, 20]
+
+
+def test_another_mixing_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"'stirred'.*'shuffled'.*'balanced'"):
+        epoch_batches(two_sets(2, 2), 2, "stirred", 0, 1)

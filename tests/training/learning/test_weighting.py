@@ -1,52 +1,87 @@
-"""How much each task counts: alike, by its number of samples, or as learned."""
+"""How much each task counts: alike, by its number of films, or as learned."""
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
-from training.data.samples import Samples, assemble
+from tests.training.learning.test_fitting import tiny_network, tiny_samples, training
+from tests.training.learning.test_mixing import two_sets
+from training.learning.fitting import fit
+from training.learning.objective import masked_loss
 from training.learning.weighting import BySampleCount, ByUncertainty, Equal, weighting
-from training.settings import Training
 
-SUMS = {"prognosis": torch.tensor(6.0), "severity": torch.tensor(10.0)}
-COUNTS = {"prognosis": torch.tensor(2), "severity": torch.tensor(5)}
-
-
-def samples(first: int, second: int, tasks: tuple[str, ...] = ("prognosis", "severity")) -> Samples:
-    labels = [{"prognosis": 0}] * first + [{"severity": 1}] * second
-    film = torch.zeros(4, 4, dtype=torch.uint8).numpy()
-    return assemble([film] * len(labels), [str(i) for i in range(len(labels))], labels, tasks)
+SUMS = {"prognosis": torch.tensor(3.0), "severity": torch.tensor(5.0)}
+COUNTS = {"prognosis": torch.tensor(2), "severity": torch.tensor(7)}
 
 
-def chosen(kind: str, data: Samples) -> Equal:
-    return weighting(Training(task_weighting=kind), data)
+def test_equal_weights_leave_the_sums_as_they_are() -> None:
+    assert [float(term) for term in Equal()(SUMS, COUNTS)] == [3.0, 5.0]
+    assert Equal().figures() == {}
 
 
-def test_equal_is_equation_2_and_one_task_is_never_weighed() -> None:
-    assert chosen("equal", samples(2, 8))(SUMS, COUNTS) == [SUMS["prognosis"], SUMS["severity"]]
-    for kind in ("uncertainty", "sample-count"):
-        assert type(chosen(kind, samples(3, 0, ("prognosis",)))) is Equal
+def test_by_sample_count_every_task_has_the_same_share_and_the_sum_of_all_stays() -> None:
+    weigh = weighting(training(task_weighting="sample-count"), two_sets(10, 30))
+    assert weigh.figures() == {"task_weight_prognosis": 2.0, "task_weight_severity": pytest.approx(2 / 3)}
+    assert [float(term) for term in weigh(SUMS, COUNTS)] == pytest.approx([6.0, 10 / 3])
 
 
-def test_by_sample_count_makes_tasks_count_alike_and_equal_numbers_change_nothing() -> None:
-    by_count = chosen("sample-count", samples(2, 8))
-    assert by_count.figures() == {"task_weight_prognosis": 2.5, "task_weight_severity": 0.625}
-    assert [float(term) for term in by_count(SUMS, COUNTS)] == [15.0, 6.25]
-    assert set(chosen("sample-count", samples(5, 5)).figures().values()) == {1.0}
+@given(st.lists(st.integers(1, 10_000), min_size=1, max_size=6))
+def test_by_sample_count_the_weighted_numbers_are_all_the_mean_and_equal_numbers_give_one(counts: list[int]) -> None:
+    factors = BySampleCount({f"t{i}": n for i, n in enumerate(counts)}).figures().values()
+    assert np.allclose([f * n for f, n in zip(factors, counts, strict=True)], np.mean(counts))
+    assert list(BySampleCount({"a": counts[0], "b": counts[0]}).figures().values()) == [1.0, 1.0]
+
+
+def test_a_task_without_a_training_sample_cannot_be_weighed_by_their_number() -> None:
     with pytest.raises(ValueError, match="no training sample of severity"):
-        BySampleCount({"prognosis": 3, "severity": 0})
+        weighting(training(task_weighting="sample-count"), two_sets(4, 0))
 
 
-def test_uncertainty_starts_as_equation_2_and_its_optimum_is_the_log_of_twice_the_mean_loss() -> None:
-    """d/ds [exp(−s)·L + n·s/2] = 0 at s = ln(2L/n): 2·6/2 = 6 and 2·10/5 = 4."""
-    learned = chosen("uncertainty", samples(2, 8))
-    assert isinstance(learned, ByUncertainty)
-    assert [term.item() for term in learned(SUMS, COUNTS)] == [6.0, 10.0]
-    optimiser = torch.optim.Adam(learned.parameters(), 0.05)
-    for _ in range(800):
+def test_uncertainty_starts_at_the_equal_weights_and_follows_the_published_formula() -> None:
+    weigh = ByUncertainty(("prognosis", "severity"), squared_error=("prognosis",))
+    assert [float(term) for term in weigh(SUMS, COUNTS)] == [1.5, 5.0]
+    with torch.no_grad():
+        weigh.log_variance.copy_(torch.tensor([0.4, -0.2]))
+    expected = [math.exp(-0.4) / 2 * 3 + 2 * 0.4 / 2, math.exp(0.2) * 5 + 7 * -0.2 / 2]
+    assert [float(term) for term in weigh(SUMS, COUNTS)] == pytest.approx(expected)
+    assert list(weigh.figures().values()) == pytest.approx([math.exp(-0.4) / 2, math.exp(0.2)])
+
+
+@given(st.floats(0.05, 5), st.floats(0.05, 5))
+@hypothesis_settings(max_examples=5, deadline=None)
+def test_for_fixed_losses_the_learned_weights_settle_where_the_formula_has_its_minimum(first: float, second: float) -> None:
+    weigh = ByUncertainty(("a", "b"))
+    optimiser = torch.optim.Adam(weigh.parameters(), 0.05)
+    sums, counts = {"a": torch.tensor(10 * first), "b": torch.tensor(10 * second)}, {"a": torch.tensor(10), "b": torch.tensor(10)}
+    for _ in range(600):
         optimiser.zero_grad()
-        torch.stack(learned(SUMS, COUNTS)).sum().backward()
+        torch.stack(weigh(sums, counts)).sum().backward()
         optimiser.step()
-    assert learned.log_variance.tolist() == pytest.approx([math.log(6), math.log(4)], abs=0.01)
-    assert learned.figures()["task_weight_prognosis"] == pytest.approx(1 / 6, rel=0.02)
+    assert list(weigh.figures().values()) == pytest.approx([1 / (2 * first), 1 / (2 * second)], rel=0.02)
+
+
+def test_a_batch_without_a_film_of_a_task_leaves_its_uncertainty_alone() -> None:
+    weigh = ByUncertainty(("prognosis", "severity"))
+    logits = {"prognosis": torch.randn(3, 2, requires_grad=True), "severity": torch.randn(3, 4, requires_grad=True)}
+    known = torch.tensor([[True, False]] * 3)
+    masked_loss(logits, torch.zeros(3, 2, dtype=torch.long), known, tuple(logits), weigh=weigh).total.backward()
+    assert weigh.log_variance.grad is not None
+    assert weigh.log_variance.grad[0] != 0
+    assert weigh.log_variance.grad[1] == 0
+
+
+@pytest.mark.parametrize("way", ["uncertainty", "sample-count"])
+def test_a_network_of_one_task_has_nothing_to_weigh(way: str) -> None:
+    assert type(weighting(training(task_weighting=way), tiny_samples(tasks=("prognosis",)))) is Equal
+
+
+def test_learned_weights_change_over_training_and_stand_in_the_history_and_equal_ones_do_not() -> None:
+    learned = fit(tiny_network(), tiny_samples(), tiny_samples(6, 1), training(task_weighting="uncertainty"), 0).history
+    assert learned[0]["task_weight_prognosis"] != learned[1]["task_weight_prognosis"]
+    plain = fit(tiny_network(), tiny_samples(), tiny_samples(6, 1), training(), 0).history
+    assert not [name for name in plain[0] if "weight" in name]
