@@ -33,7 +33,7 @@ real-cxr: .venv/.installed
 
 # The full breadth of the paper on a handful of phantoms: 18 backbones, five experiments, CV and LOCO, three releases.
 smoke: .venv/.installed
-	$(MDMT) phantom --folder state/smoke-phantom --prognosis 96 --severity 96 --pairs 24 --seed 6
+	$(MDMT) phantom --folder state/smoke-phantom --prognosis 64 --severity 30 --films-per-subject 1 --pairs 24 --seed 55
 	$(MDMT) run --recipe smoke
 	$(MDMT) report --recipe smoke
 

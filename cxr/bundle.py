@@ -191,4 +191,5 @@ def _task(entry: dict[str, Any]) -> Task:
         meaning=tuple(entry["meaning"]),
         positive=entry["positive"],
         ranges=tuple((int(low), int(high)) for low, high in entry["ranges"]),
+        ordinal=entry.get("ordinal", False),  # bundles of 0.1.0 do not say
     )

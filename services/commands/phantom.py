@@ -17,6 +17,7 @@ def phantom(
     prognosis: Annotated[int, typer.Option(min=9, help="Films with an outcome.")] = 300,
     severity: Annotated[int, typer.Option(min=1, help="Films with a Brixia score.")] = 400,
     pairs: Annotated[int, typer.Option(min=1, help="Films with a lung mask.")] = 160,
+    films_per_subject: Annotated[float, typer.Option(min=1, help="Mean number of films of one person with a Brixia score.")] = 2.0,
     loading: Annotated[
         float, typer.Option(min=0.05, max=0.99, help="Correlation of each zone with severity; the rest is noise.")
     ] = 0.8,
@@ -32,7 +33,7 @@ def phantom(
     from training.data.cohorts.phantom import PhantomSpec, contact_sheet, generate
 
     sizes = {"prognosis_films": prognosis, "severity_films": severity, "lung_pairs": pairs}
-    model = {"loading": loading, "link": link, "seed": seed}
+    model = {"films_per_subject": films_per_subject, "loading": loading, "link": link, "seed": seed}
     out = Console(width=None if sys.stdout.isatty() else 165)
     spec = PhantomSpec(**model) if full else PhantomSpec.small(**sizes, **model)
     with bar(out, "phantom films") as progress:

@@ -42,7 +42,7 @@ class ProcessExecutor:
         try:
             while schedule.working:
                 for worker in [worker for worker in workers if worker.idle]:
-                    if job := schedule.take():
+                    if job := schedule.take(worker.backbone):
                         worker.send(job)
                 schedule.look_elsewhere()
                 for worker in workers:
@@ -88,6 +88,7 @@ class _Worker:
 
     def __init__(self, events: "Queue[tuple[_Worker, Event]]", devices: Sequence[str], number: int) -> None:
         self.idle, self.spoke, self.number = False, False, number
+        self.backbone: str | None = None
         self.units: dict[str, Job] = {}  # what is lost with the process: being trained, or on its way to MLflow
         self._silence, self._last, self._hung = 0.0, time.monotonic(), False
         own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2]), **PATIENCE}
@@ -111,6 +112,7 @@ class _Worker:
 
     def send(self, job: Job) -> None:
         self.units[job.unit.fingerprint] = job
+        self.backbone = job.unit.backbone.name
         self.idle, self._last, self._silence = False, time.monotonic(), 60 * job.running.silence_minutes
         # In a thread: a job is larger than a pipe, and a process that is frozen does not empty it.
         Thread(target=self._write, args=(job.model_dump_json() + "\n",), daemon=True).start()

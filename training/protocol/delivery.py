@@ -73,7 +73,8 @@ class Delivery:
         except _Abandoned:
             return  # whoever has the unit now goes on in the same run, or closes it
         except ClaimLost as lost:
-            self._say("lost", reason=str(lost))
+            if self._end != "abandon":  # else the training has said what became of the unit
+                self._say("lost", reason=str(lost))
         except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to: the runner is told
             self._give_up(f"not delivered to {self._tracking.uri}: {type(error).__name__}: {error}")
         finally:

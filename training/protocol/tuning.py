@@ -23,7 +23,7 @@ from training import durable
 from training.protocol.plan import start_of
 from training.protocol.recipe import BackboneChoice, Recipe, Running
 from training.protocol.study import Study, View
-from training.protocol.tuning_folds import TuningError, outer_folds
+from training.protocol.tuning_folds import TuningError, inner_folds, outer_folds
 from training.protocol.tuning_search import Finding, Search
 from training.protocol.tuning_trials import SMALLEST_FOLDS
 
@@ -38,8 +38,9 @@ def tune(
     if trials < 1 or folds < SMALLEST_FOLDS:
         raise TuningError(f"{trials} trials on {folds} inner folds; allowed: at least 1 trial and {SMALLEST_FOLDS} inner folds")
     recipe, chosen = study.recipe, choose_backbone(study.recipe, backbone)
-    start = start_of(chosen, study.weights)  # what is missing or misspelled is better said before hours of preparation
-    outer_folds(recipe, study.cohorts, None, places)
+    start = start_of(chosen, study.weights)  # what is missing, misspelled or too small is better said before hours of preparation
+    for division in outer_folds(recipe, study.cohorts, None, places):
+        inner_folds(division, folds, recipe.seed)
     outer = outer_folds(recipe, study.cohorts, study.films(view), places)
     frugal = copy.copy(study)
     frugal.recipe = recipe.model_copy(update={"running": _frugal(recipe.running)})

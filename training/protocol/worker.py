@@ -98,12 +98,12 @@ class Worker:
             self._say("lost", unit=unit, reason=str(lost))
         except Exception as error:
             delivery.abandon()
+            delivery.wait()  # its last step ends before the unit is anybody's again
             if _disk_is_full(error):
                 with suppress(ClaimsUnavailable):  # when the database is on that disk: the next attempt finds the claim its own
                     claims.release(claim)
                 raise
             self._failed(job, claim, error)
-            delivery.wait()
         else:
             self._say("trained", unit=unit)
             delivery.finish()

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from cxr.tasks import PROGNOSIS, SEVERITY
+from training.data.augmentation import augment
 from training.data.samples import Samples, assemble
 from training.learning import fitting
 from training.learning.backbones.backbone import Backbone
@@ -92,6 +94,85 @@ def test_rows_in_another_order_make_other_batches_which_is_why_a_unit_sorts_its_
     assert not same(trained(5, tiny_samples()), trained(5, reordered(tiny_samples())))
 
 
+def plain_loop(seed: int, train: Samples, epochs: int) -> dict[str, Tensor]:
+    """Section 3.2 of the paper without an option: what `fit` must compute to the bit when no option is switched on."""
+    network = tiny_network().to(memory_format=torch.channels_last)
+    adam = torch.optim.Adam(network.parameters(), 1e-3, weight_decay=1e-4, fused=True)
+    for epoch in range(1, epochs + 1):
+        network.train()
+        torch.manual_seed(seed * 1_000_003 + epoch)
+        order = np.random.default_rng([seed, epoch]).permutation(len(train))
+        for rows in (order[i : i + 4] for i in range(0, len(order), 4)):
+            films = augment(torch.from_numpy(train.films[rows])[:, None], train.keys[rows], seed, epoch, Augmentation())
+            logits = network(films.contiguous(memory_format=torch.channels_last))
+            terms = [
+                torch.where(
+                    torch.from_numpy(train.known[rows, j]),
+                    nn.functional.cross_entropy(logits[task], torch.from_numpy(train.labels[rows, j]), reduction="none"),
+                    0.0,
+                ).sum()
+                for j, task in enumerate(BOTH)
+            ]
+            adam.zero_grad()
+            torch.stack(terms).sum().backward()
+            adam.step()
+    return weights(network)
+
+
+def test_without_an_option_the_weights_are_those_of_the_plain_loop_to_the_bit() -> None:
+    assert same(trained(5, tiny_samples(), warmup_epochs=3, max_epochs=3), plain_loop(5, tiny_samples(), 3))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mixing": "balanced"}, {"task_weighting": "uncertainty"}, {"squared_error": ("prognosis",)},
+        {"label_smoothing": 0.1}, {"reduction": "mean"}, {"schedule": "plateau", "plateau_patience": 0, "plateau_factor": 0.1},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)  # fmt: skip
+def test_each_option_changes_the_weights_and_stays_repeatable(changes: dict[str, object]) -> None:
+    changed = trained(5, tiny_samples(13), max_epochs=5, learning_rate=0.05, warmup_epochs=4, **changes)
+    assert same(changed, trained(5, tiny_samples(13), max_epochs=5, learning_rate=0.05, warmup_epochs=4, **changes))
+    assert not same(changed, trained(5, tiny_samples(13), max_epochs=5, learning_rate=0.05, warmup_epochs=4))
+
+
+@pytest.mark.parametrize("way", [{"mixing": "balanced"}, {"task_weighting": "uncertainty"}, {"squared_error": ("prognosis",)}])
+def test_options_of_several_tasks_leave_a_network_of_one_task_as_it_is(way: dict[str, object]) -> None:
+    alone = tiny_samples(tasks=("prognosis",))
+    networks = []
+    for changes in ({}, way):
+        torch.manual_seed(0)
+        network = Network(tiny_backbone(), (PROGNOSIS,), hidden=8)
+        fit(network, alone, alone, training(**changes), 0)
+        networks.append(weights(network))
+    assert same(*networks)
+
+
+def test_a_film_that_comes_again_within_an_epoch_is_augmented_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(fitting, "augment", lambda films, keys, *rest: given.extend(keys.tolist()) or augment(films, keys, *rest))
+    few = tiny_samples(12)
+    few = Samples(few.films[:7], few.labels[:7], few.known[:7], few.keys[:7], few.tasks)  # 3 and 4 films
+    fit(tiny_network(), few, few, training(max_epochs=1, mixing="balanced"), 0)
+    assert len(given) == len(set(given)) == 8
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "allowed"),
+    [
+        ("task_weighting", "learned", "'equal', 'uncertainty' or 'sample-count'"), ("mixing", "even", "'shuffled' or 'balanced'"),
+        ("schedule", "cosine", "'constant' or 'plateau'"), ("squared_error", ("prognosys",), "prognosys.*prognosis, severity"),
+        ("label_smoothing", 1.0, "less than 1"), ("plateau_factor", 1.0, "less than 1"), ("plateau_patience", -1, "0"),
+        ("plateau_minimum", -1e-9, "0"), ("normalisation", "Imagenet", "'backbone' or 'none'"),
+        ("channels", "rgb", "'gray' or 'scrambled'"), ("task_weights", "equal", "not permitted"),
+    ],
+)  # fmt: skip
+def test_an_option_out_of_its_range_is_refused_with_what_is_allowed(field: str, value: object, allowed: str) -> None:
+    with pytest.raises(ValidationError, match=f"(?s){field}.*{allowed}"):
+        training(**{field: value})
+
+
 # --- when it stops and what it keeps -----------------------------------------------------------------------------------
 
 
@@ -100,7 +181,7 @@ def scripted(
 ) -> tuple[fitting.Fit, list[dict[str, Tensor]]]:
     """Train with these validation losses; returns the fit and the weights as they were after each epoch."""
     told, after = iter(losses), []
-    monkeypatch.setattr(fitting, "evaluate_loss", lambda *_: {"val_loss": next(told)})
+    monkeypatch.setattr(fitting, "evaluate_loss", lambda *_: dict.fromkeys(("val_loss_prognosis", "val_loss"), next(told)))
     network = tiny_network()
     settings = training(**{"max_epochs": len(losses), **changes})
     result = fit(network, tiny_samples(), tiny_samples(), settings, 0, lambda *_: after.append(weights(network)))
@@ -141,6 +222,39 @@ def test_holding_off_leaves_the_learning_rate_and_linear_warmup_raises_it(
 ) -> None:
     result, _ = scripted(monkeypatch, [1.0] * 5, warmup=warmup, warmup_epochs=4, learning_rate=0.1)
     assert [epoch["learning_rate"] for epoch in result.history] == pytest.approx(rates)
+
+
+def test_a_plateau_lowers_the_learning_rate_as_torch_does_from_the_first_epoch_on_and_not_below_the_minimum(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    losses = [1.0, 0.9, 0.9, 0.95, 0.9, 0.91, 0.92, 0.93, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6]
+    options = {"plateau_factor": 0.5, "plateau_patience": 1, "plateau_minimum": 0.2}
+    result, _ = scripted(
+        monkeypatch, losses, schedule="plateau", learning_rate=1.0, warmup_epochs=6, patience=99, **options
+    )  # fmt: skip
+    theirs = torch.optim.SGD([torch.zeros(1)], 1.0)
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, factor=0.5, patience=1, min_lr=0.2)
+    rates = []
+    for loss in losses:
+        rates.append(theirs.param_groups[0]["lr"])
+        schedule.step(loss)
+    assert [epoch["learning_rate"] for epoch in result.history] == rates
+    assert rates[0] == 1.0 and rates[5] < 1.0 and rates[-1] == 0.2
+
+
+def test_a_plateau_waits_for_the_end_of_a_linear_warmup(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"schedule": "plateau", "plateau_patience": 0, "plateau_factor": 0.5, "warmup": "linear", "warmup_epochs": 3}
+    result, _ = scripted(monkeypatch, [1.0] * 6, learning_rate=0.3, **settings)
+    assert [epoch["learning_rate"] for epoch in result.history] == pytest.approx([0.1, 0.2, 0.3, 0.3, 0.3, 0.15])
+
+
+def test_a_plateau_watches_the_total_also_when_one_task_decides_when_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = iter([{"val_loss": 1.0, "val_loss_prognosis": 1.0, "val_loss_severity": s} for s in (3.0, 2.0, 1.0, 1.0)])
+    monkeypatch.setattr(fitting, "evaluate_loss", lambda *_: next(rows))
+    settings = training(max_epochs=4, schedule="plateau", plateau_patience=0, learning_rate=0.1, monitor="prognosis")
+    result = fit(tiny_network(), tiny_samples(), tiny_samples(), settings, 0)
+    assert [epoch["learning_rate"] for epoch in result.history] == [0.1] * 4
+    assert result.best_epoch == 1
 
 
 def test_a_loss_that_is_not_finite_is_refused_and_says_what_to_lower() -> None:

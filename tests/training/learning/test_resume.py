@@ -1,5 +1,8 @@
 """A training that is cut off anywhere and goes on is, to the bit, the training that was left alone."""
 
+import errno
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +11,9 @@ import pytest
 import torch
 
 from cxr.tasks import PROGNOSIS, SEVERITY, Task
+from tests.training.learning.test_fitting import tiny_network, tiny_samples
 from training.data.samples import Samples, assemble
-from training.learning import checkpoint
+from training.learning import checkpoint, fitting
 from training.learning.backbones import NAMES
 from training.learning.backbones.backbone import average
 from training.learning.fitting import Fit, fit, reestimate_batch_norm
@@ -17,7 +21,7 @@ from training.learning.network import Network, create
 from training.settings import Training
 
 BOTH = (PROGNOSIS, SEVERITY)
-QUICK = ("shufflenet_v2_x0_5", "mobilenet_v2", "resnet18")
+SMALL = "shufflenet_v2_x0_5"
 SETTINGS = Training(batch_size=8, max_epochs=4, patience=2, warmup_epochs=1, hidden=8)
 Start = Callable[[str], Network]
 
@@ -89,16 +93,25 @@ def check(start: str, backbone: str, folder: Path, settings: Training = SETTINGS
     assert same(train(start, backbone, folder, settings=settings), undisturbed)
 
 
-@pytest.mark.parametrize("start", STARTS)
-@pytest.mark.parametrize("backbone", QUICK)
+CASES = {(backbone, start) for backbone in NAMES for start in STARTS}
+QUICK = {
+    (SMALL, "stl"),
+    (SMALL, "ft"),
+    (SMALL, "mdmt"),
+    ("mobilenet_v2", "mdmt"),
+    ("efficientnet_lite0", "ft"),
+    ("googlenet", "stl"),
+}
+
+
+@pytest.mark.parametrize(("backbone", "start"), sorted(QUICK))
 def test_resuming_equals_never_having_stopped(backbone: str, start: str, tmp_path: Path) -> None:
     check(start, backbone, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", STARTS)
-@pytest.mark.parametrize("backbone", sorted(set(NAMES) - set(QUICK)))
-def test_resuming_equals_never_having_stopped_for_every_backbone(backbone: str, start: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("backbone", "start"), sorted(CASES - QUICK))
+def test_resuming_equals_never_having_stopped_for_every_backbone_and_start(backbone: str, start: str, tmp_path: Path) -> None:
     check(start, backbone, tmp_path)
 
 
@@ -114,24 +127,131 @@ def test_resuming_equals_never_having_stopped_for_every_backbone(backbone: str, 
     ids=str,
 )
 def test_resuming_is_exact_for_every_variant(changes: dict[str, object], tmp_path: Path) -> None:
-    check("mdmt", QUICK[0], tmp_path, Training(**{**SETTINGS.model_dump(), **changes}))
+    check("mdmt", SMALL, tmp_path, Training(**{**SETTINGS.model_dump(), **changes}))
 
 
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before_and_ends_the_same(tmp_path: Path) -> None:
-    undisturbed = train("stl", QUICK[0], None)
+    undisturbed = train("stl", SMALL, None)
     with pytest.raises(Cut):
-        train("stl", QUICK[0], tmp_path, cut_at=9)
+        train("stl", SMALL, tmp_path, cut_at=9)
     newest = tmp_path / checkpoint.NEWEST
     assert (tmp_path / checkpoint.PREVIOUS).is_file()
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(bytes(content))
-    assert same(train("stl", QUICK[0], tmp_path), undisturbed)
+    assert same(train("stl", SMALL, tmp_path), undisturbed)
 
 
 def test_the_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Cut):
-        train("stl", QUICK[0], tmp_path, cut_at=5)
+        train("stl", SMALL, tmp_path, cut_at=5)
     data = samples(24, "train", (PROGNOSIS,))
     with pytest.raises(checkpoint.ForeignCheckpoint, match="'me', this is 'you'"):
-        fit(alone(QUICK[0]), data, data, SETTINGS, 5, checkpoints=tmp_path, identity="you")
+        fit(alone(SMALL), data, data, SETTINGS, 5, checkpoints=tmp_path, identity="you")
+
+
+# --- on a network of milliseconds: everywhere, everything ---------------------------------------------------------------
+
+EVERYTHING = Training(
+    batch_size=4, max_epochs=4, patience=9, warmup_epochs=1, hidden=8, precision="bfloat16", mixing="balanced",
+    task_weighting="uncertainty", schedule="plateau", plateau_patience=0, squared_error=("prognosis",), learning_rate=0.05,
+)  # fmt: skip
+
+
+def train_tiny(
+    folder: Path, keep_going: Callable[[], None] | None = None, progress: Callable[[int, dict[str, float]], None] | None = None
+) -> Fit:
+    return fit(
+        tiny_network(), tiny_samples(12), tiny_samples(6, 1), EVERYTHING, 7, progress,
+        checkpoints=folder, identity="tiny", keep_going=keep_going,
+    )  # fmt: skip
+
+
+def cutter(at: int) -> Callable[[], None]:
+    asked = iter(range(10**6))
+
+    def keep_going() -> None:
+        if next(asked) == at:
+            raise Cut
+
+    return keep_going
+
+
+def equal(a: object, b: object) -> bool:
+    """Deep equality of what checkpoints are made of."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(equal(v, b[k]) for k, v in a.items())
+    if isinstance(a, list | tuple):
+        return isinstance(b, list | tuple) and len(a) == len(b) and all(map(equal, a, b))
+    return a == b
+
+
+def test_cut_at_every_single_batch_and_checkpoint_all_that_is_kept_is_equal_in_the_end(tmp_path: Path) -> None:
+    undisturbed = train_tiny(tmp_path / "undisturbed")
+    generator, kept = torch.get_rng_state(), checkpoint.load(tmp_path / "undisturbed")
+    questions = 4 * 3 + 3  # three batches an epoch, and three checkpoints
+    for at in range(questions):
+        folder = tmp_path / str(at)
+        with pytest.raises(Cut):
+            train_tiny(folder, cutter(at))
+        torch.manual_seed(at)
+        assert same(train_tiny(folder), undisturbed), at
+        assert torch.equal(torch.get_rng_state(), generator), at
+        assert equal(checkpoint.load(folder), kept), at  # optimiser, schedule, learned weights, best so far …
+    train_tiny(tmp_path / "more", cutter(questions))
+
+
+def test_the_best_epoch_before_the_cut_stays_the_best_and_the_waiting_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hear(losses: list[float]) -> None:
+        told = iter(losses)
+        monkeypatch.setattr(fitting, "evaluate_loss", lambda *_: dict.fromkeys(("val_loss_severity", "val_loss"), next(told)))
+
+    losses = [0.9, 0.1, 0.5, 0.6]
+    hear(losses)
+    undisturbed = train_tiny(tmp_path / "undisturbed")
+    assert undisturbed.best_epoch == 2
+    for epoch in (3, 4):  # cut in the first batch of it: the best is the checkpoint's own epoch, then an earlier one
+        hear(losses)
+        with pytest.raises(Cut):
+            train_tiny(tmp_path / str(epoch), cutter(4 * (epoch - 1)))
+        hear(losses[epoch - 1 :])
+        assert same(train_tiny(tmp_path / str(epoch)), undisturbed)
+        assert equal(checkpoint.load(tmp_path / str(epoch)), checkpoint.load(tmp_path / "undisturbed"))
+
+
+def test_epochs_told_before_are_not_told_again_but_the_one_cut_off_before_its_checkpoint(tmp_path: Path) -> None:
+    told: list[int] = []
+    with pytest.raises(Cut):
+        train_tiny(tmp_path, cutter(3 + 1 + 3), lambda epoch, _: told.append(epoch))  # before the second checkpoint
+    assert told == [1, 2]
+    resumed = train_tiny(tmp_path, None, lambda epoch, _: told.append(epoch))
+    assert told == [1, 2, 2, 3, 4]
+    assert len(resumed.history) == 4
+
+
+def test_a_disk_that_is_full_stops_a_training_that_goes_on_later_as_if_nothing_had_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = train_tiny(tmp_path / "undisturbed")
+    room = iter([True, False])
+    synced = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and not next(room):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        synced(descriptor)
+
+    monkeypatch.setattr(checkpoint.os, "fsync", fsync)
+    with pytest.raises(checkpoint.DiskFull):
+        train_tiny(tmp_path / "full")
+    monkeypatch.undo()
+    assert same(train_tiny(tmp_path / "full"), undisturbed)
+
+
+def test_checkpoints_without_saying_whose_they_are_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="need an identity"):
+        fit(tiny_network(), tiny_samples(), tiny_samples(), SETTINGS, 0, checkpoints=tmp_path)

@@ -44,11 +44,11 @@ def test_a_task_without_a_training_sample_cannot_be_weighed_by_their_number() ->
 
 def test_uncertainty_starts_at_the_equal_weights_and_follows_the_published_formula() -> None:
     weigh = ByUncertainty(("prognosis", "severity"), squared_error=("prognosis",))
-    assert [float(term) for term in weigh(SUMS, COUNTS)] == [1.5, 5.0]
+    assert [term.item() for term in weigh(SUMS, COUNTS)] == [1.5, 5.0]
     with torch.no_grad():
         weigh.log_variance.copy_(torch.tensor([0.4, -0.2]))
     expected = [math.exp(-0.4) / 2 * 3 + 2 * 0.4 / 2, math.exp(0.2) * 5 + 7 * -0.2 / 2]
-    assert [float(term) for term in weigh(SUMS, COUNTS)] == pytest.approx(expected)
+    assert [term.item() for term in weigh(SUMS, COUNTS)] == pytest.approx(expected)
     assert list(weigh.figures().values()) == pytest.approx([math.exp(-0.4) / 2, math.exp(0.2)])
 
 

@@ -1,7 +1,8 @@
 """smoke: the full breadth of the paper's study on a handful of phantoms. The figures mean nothing; that there are 2,574 of them does.
 
-Source    phantom films in the layouts of AIforCOVID and BRIXIA: `mdmt phantom --folder state/smoke-phantom --prognosis 96
-          --severity 96 --pairs 24 --seed 6`; with this seed every centre of every release, and every test part, has every class
+Source    phantom films in the layouts of AIforCOVID and BRIXIA: `mdmt phantom --folder state/smoke-phantom --prognosis 64
+          --severity 30 --films-per-subject 1 --pairs 24 --seed 55`; with this seed every training and every test part of every fold
+          and release has every class
 Command   make smoke     (or: mdmt run --recipe smoke)
 Cost      see README, "What was measured"
 Expected  every cell of the report is filled; nothing is learned
