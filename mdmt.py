@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 from rich.console import Console
 
+from services import environment
 from services.commands.phantom import phantom
 from services.commands.weights import weights_app
 
@@ -20,20 +21,7 @@ if TYPE_CHECKING:
     from training.protocol.study import Study
     from training.tracking import Tracking
 
-# Before any library reads them: no telemetry, no four-minute retries, no spinning threads, no hub.
-for _name, _value in {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "HF_HUB_OFFLINE": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "GOMP_SPINCOUNT": "0",
-}.items():
-    os.environ.setdefault(_name, _value)
-
+environment.set_defaults()
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 segmenter_app = typer.Typer(no_args_is_help=True, help="The lung U-Net.")
 app.add_typer(segmenter_app, name="segmenter")
@@ -161,6 +149,35 @@ def report(
         return
     out.print(comparison(lines))
     out.print(f"report: {page}")
+
+
+@app.command()
+def tune(
+    recipe: RecipeOption = "demo",
+    data: DataOption = None,
+    workers: WorkersOption = CORES,
+    trials: Annotated[int, typer.Option(min=1, help="Trials of each fold in all, those of earlier calls included.")] = 30,
+    fold: Annotated[
+        list[str] | None,
+        typer.Option(help="SUBSET/FOLD, such as all/cv-0 or all/refit. Repeatable; default: the first scheme on the last subset."),
+    ] = None,
+    backbone: Annotated[Optional[str], typer.Option(help="One of the recipe's; default: its first.")] = None,  # noqa: UP045
+    inner_folds: Annotated[int, typer.Option(min=2, help="Inner folds that every trial is judged on.")] = 3,
+    output: Annotated[Optional[Path], typer.Option(help="Recipe file; default: tuning/<recipe>.json in the state.")] = None,  # noqa: UP045
+) -> None:
+    """Search settings for each fold on its training and validation films alone, and write them as a recipe file."""
+    if output is not None and output.suffix != ".json":
+        raise typer.BadParameter(f"{output.name} does not end in .json, as recipe files do", param_hint="--output")
+    from services.console import StudyView, findings_report
+    from training.protocol import tuning
+
+    with StudyView(out) as view:
+        ready = study(recipe, data, workers)
+        tuned, findings = tuning.tune(ready, view, fold or (), trials, backbone, inner_folds)
+    path = output or home() / "tuning" / f"{tuned.name}.json"
+    tuning.save(tuned, path)
+    out.print(findings_report(findings))
+    out.print(f"recipe: {path}")
 
 
 @app.command()

@@ -14,8 +14,9 @@ from training.data.cohorts.phantom import PhantomReport
 from training.data.films import FilmStore
 from training.evaluation.comparison import Line
 from training.evaluation.table import HEADER, rows
-from training.protocol.doctor import Finding
+from training.protocol.doctor import Finding as Checked
 from training.protocol.estimate import Estimate
+from training.protocol.finding import Finding
 from training.protocol.plan import Plan, Unit
 
 # What a person should know while it runs; everything else is progress.
@@ -114,7 +115,7 @@ def store_report(cohorts: Sequence[Cohort], stores: Mapping[str, FilmStore]) -> 
     return table
 
 
-def checklist(findings: Sequence[Finding]) -> Table:
+def checklist(findings: Sequence[Checked]) -> Table:
     """What `mdmt doctor` found."""
     table = Table("", "what", "found", "how to get it", title="this machine")
     for finding in findings:
@@ -139,4 +140,15 @@ def plan_report(estimate: Estimate, workers: int) -> Table:
     )
     if estimate.unknown:
         table.caption += f"\nnot in the hours, nobody has measured them on this device: {', '.join(estimate.unknown)}"
+    return table
+
+
+def findings_report(findings: Sequence[Finding]) -> Table:
+    """What a search found for each fold, beside the recipe's own settings."""
+    table = Table("fold", "trials", "validation loss", "of the recipe's settings", "found", title="search")
+    for finding in findings:
+        own = "failed" if finding.own is None else f"{finding.own:.4f}"
+        counts = ", ".join(f"{n} {state}" for state, n in finding.trials.items())
+        found = {**finding.tuned.training, "beta": finding.tuned.beta}
+        table.add_row(finding.place, counts, f"{finding.best:.4f}", own, escape(", ".join(f"{k} {v}" for k, v in found.items())))
     return table

@@ -160,6 +160,12 @@ class Recipe(_Value):
             raise ValueError(f"monitor {self.training.monitor!r} is neither 'all' nor a task; known: {', '.join(TASKS)}")
         if self.headline not in TASKS:
             raise ValueError(f"headline {self.headline!r} is no task; known: {', '.join(TASKS)}")
+        kinds = [scheme.kind for scheme in self.schemes for _ in range(scheme.repeats)]
+        if self.tuned and len(kinds) > len(set(kinds)):
+            raise ValueError(
+                "`tuned` names folds, and with repeats (or two schemes of a kind) several have one name: what was found for one would "
+                "reach folds that test its films. Use one scheme of each kind, with 1 repeat"
+            )
         for place in self.tuned:
             self.training_of(place)
         return self

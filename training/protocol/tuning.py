@@ -20,11 +20,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training import durable
+from training.protocol.finding import Finding
 from training.protocol.plan import start_of
 from training.protocol.recipe import BackboneChoice, Recipe, Running
 from training.protocol.study import Study, View
 from training.protocol.tuning_folds import TuningError, inner_folds, outer_folds
-from training.protocol.tuning_search import Finding, Search
+from training.protocol.tuning_search import Search
 from training.protocol.tuning_trials import SMALLEST_FOLDS
 
 

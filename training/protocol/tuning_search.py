@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 
 import pandas as pd
@@ -12,6 +11,7 @@ from optuna.trial import TrialState
 
 from training.protocol.desk import HISTORY
 from training.protocol.experiments import in_order
+from training.protocol.finding import Finding
 from training.protocol.job import Event
 from training.protocol.plan import Division, Plan, units_of
 from training.protocol.recipe import BackboneChoice, Tuned
@@ -21,18 +21,6 @@ from training.protocol.tuning_runs import UNITS, WORDS, SearchRuns
 from training.protocol.tuning_space import Space
 from training.protocol.tuning_trials import REASON, SMALLEST_FOLDS, TrialFailed, Trials
 from training.protocol.unit import Unit
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a search came to. `trials` counts by state (complete, pruned, failed); losses are means over the inner folds, `own` that of
-    the recipe's settings (None: they failed)."""
-
-    place: str
-    trials: Mapping[str, int]
-    best: float
-    own: float | None
-    tuned: Tuned
 
 
 class Search:

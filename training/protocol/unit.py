@@ -82,7 +82,7 @@ class Unit(BaseModel):
             "start": self.start if not self.parents else "parents",
             "tasks": self.tasks,
             "parents": self.parents,
-            "training": self.training.model_dump(mode="json"),
+            "training": self._training_that_counts(),
             "seed": self.seed,
             "size": self.size,
             "device": [self.device, self.threads if self.device == "cpu" else 0],
@@ -92,6 +92,16 @@ class Unit(BaseModel):
         if len(self.parents) > 1:
             deciding |= {"beta": self.beta, "batch_norm": self.batch_norm}
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+
+    def _training_that_counts(self) -> dict[str, Any]:
+        """Settings without those that concern several tasks where there is one, so that such units are shared between recipes."""
+        settings = self.training.model_dump(mode="json")
+        if len(self.tasks) == 1:
+            for name in ("task_weighting", "mixing", "squared_error"):
+                del settings[name]
+        if settings["monitor"] not in self.tasks or len(self.tasks) == 1:
+            settings["monitor"] = "all"  # which is what it means then
+        return settings
 
     @property
     def group(self) -> str:

@@ -130,9 +130,13 @@ class Ground:
 class Runner:
     """A runner in a process of its own: `runner.py` over the jobs, its events in a journal."""
 
-    def __init__(self, jobs: Sequence[Job], folder: Path, workers: int = 1, standing_in: bool = True) -> None:
+    def __init__(
+        self, jobs: Sequence[Job], folder: Path, workers: int = 1, standing_in: bool = True, tracking_uri: str = ""
+    ) -> None:
+        """`tracking_uri`: what the runner itself asks, when its workers ask through a proxy."""
         self.journal, self._log = folder / "journal.jsonl", folder / "log"
-        (folder / "jobs.json").write_text(json.dumps([job.model_dump(mode="json") for job in jobs]))
+        given = {"tracking_uri": tracking_uri or jobs[0].tracking_uri, "jobs": [job.model_dump(mode="json") for job in jobs]}
+        (folder / "jobs.json").write_text(json.dumps(given))
         command = [sys.executable, "-m", "tests.journeys.under_fire.runner", str(folder), str(workers)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -163,7 +167,8 @@ class Runner:
         assert code == 0, self.said()
 
     def said(self) -> str:
-        return self._log.read_text()[-4000:] + "\n" + self.journal.read_text()[-2000:]
+        texts = [path.read_text() for path in (self._log, self.journal) if path.is_file()]
+        return "\n".join(text[-4000:] for text in texts)
 
     def until(self, condition: Callable[[list[dict[str, Any]]], bool], seconds: float = 120) -> None:
         """Wait until the journal shows something."""

@@ -19,8 +19,9 @@ from training.tracking import Tracking
 
 
 def main(folder: Path, workers: int, standing_in: bool) -> None:
-    jobs = [Job.model_validate(row) for row in json.loads((folder / "jobs.json").read_text())]
-    tracking = Tracking(jobs[0].tracking_uri, jobs[0].home, ask=False)
+    given = json.loads((folder / "jobs.json").read_text())
+    jobs = [Job.model_validate(row) for row in given["jobs"]]
+    tracking = Tracking(given["tracking_uri"], jobs[0].home, ask=False)
     finished = tracking.finished()
     sweep(jobs[0].home, finished)
     if standing_in:

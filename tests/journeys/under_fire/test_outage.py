@@ -94,11 +94,7 @@ def test_a_child_whose_parents_are_in_mlflow_only_waits_for_the_server_and_does_
     first.mkdir()
     Runner(ground.jobs([parent]), first).wait()
     proxy.mode = "refuse"
-    # The runner itself asks the server directly; its worker, through the proxy, finds it away.
-    jobs = [job.model_copy(update={"parents": {}}) for job in ground.jobs([child], attempts=1)]
-    (run,) = ground.runs_of(parent)
-    jobs = [job.model_copy(update={"parents": {parent.fingerprint: run.info.run_id}}) for job in jobs]
-    runner = Runner(jobs, tmp_path)
+    runner = Runner(ground.jobs([child], attempts=1), tmp_path, tracking_uri=sqlite_server.uri)
     runner.until(lambda seen: [event["event"] for event in seen].count("tracking-away") >= 2)
     proxy.mode = "pass"
     runner.wait()
@@ -120,7 +116,10 @@ def test_training_without_a_server_takes_no_longer_than_with_one(
             for job in away.jobs(others)]  # fmt: skip
     proxy.mode = "refuse"
     with_server.mkdir()
-    runners = [Runner(jobs, tmp_path, standing_in=False), Runner(calm, with_server, standing_in=False)]
+    runners = [
+        Runner(jobs, tmp_path, standing_in=False, tracking_uri=sqlite_server.uri),
+        Runner(calm, with_server, standing_in=False),
+    ]
     runners[0].until(trained(units), 240)
     runners[1].wait()
     proxy.mode = "pass"

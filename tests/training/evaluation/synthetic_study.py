@@ -36,7 +36,9 @@ def study(
             for i, backbone in enumerate(backbones):
                 for scheme, names in (folds or FOLDS).items():
                     for fold in names:
-                        rng = np.random.default_rng([seed, *hashlib.sha256(f"{subset}{experiment}{backbone}{fold}".encode()).digest()[:8]])
+                        rng = np.random.default_rng(
+                            [seed, *hashlib.sha256(f"{subset}{experiment}{backbone}{fold}".encode()).digest()[:8]]
+                        )
                         history = _history(rng, epochs)
                         for task in tasks:
                             n = films if task == PROGNOSIS.name else severity_films
@@ -46,7 +48,7 @@ def study(
                             units.append(
                                 UnitResult(
                                     experiment, title, backbone, weights, subset, scheme, 0, fold, task, "finished", test=test,
-                                    figures=figures, history=history, best_epoch=epochs // 2, run_id=f"{len(units):032x}", seconds=1.5,
+                                    figures=figures, history=history, best_epoch=epochs // 2, run_id=f"{subset}{experiment}{backbone}{fold}", seconds=1.5,
                                 )
                             )  # fmt: skip
     provenance = {"commit": "0" * 40, "torch": "2.0", "data digest": "ab" * 32}
@@ -65,4 +67,6 @@ def predictions(rng: Generator, task: Task, films: int, skill: float, name: str)
 
 
 def _history(rng: Generator, epochs: int) -> tuple[dict[str, float], ...]:
-    return tuple({"train_loss": 1 / (e + 1) + 0.1 * rng.random(), "val_loss": 1 / (e + 1) + 0.2 * rng.random()} for e in range(epochs))
+    return tuple(
+        {"train_loss": 1 / (e + 1) + 0.1 * rng.random(), "val_loss": 1 / (e + 1) + 0.2 * rng.random()} for e in range(epochs)
+    )

@@ -328,3 +328,21 @@ def test_the_same_film_twice_of_one_patient_is_no_leak() -> None:
 
 def test_samples_are_plain_data() -> None:
     assert Sample._fields == ("cohort", "row", "slot", "digest", "role", "patient", "labels")
+
+
+# --- sharing between recipes -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change", [{"task_weighting": "uncertainty"}, {"mixing": "balanced"}, {"squared_error": ("prognosis",)}, {"monitor": "prognosis"}],
+    ids=str,
+)  # fmt: skip
+def test_what_concerns_several_tasks_changes_no_network_of_one(change: dict[str, object]) -> None:
+    after = plan(recipe(training={**recipe().training.model_dump(), **change}))
+    assert changed(BASE, after) == {title for title in by_title(BASE) if title.startswith("mdmt/")}
+
+
+def test_tuned_folds_are_refused_where_several_folds_have_one_name() -> None:
+    tuned = {"all/cv-0": {"beta": 0.3}}
+    with pytest.raises(ValueError, match="Use one scheme of each kind, with 1 repeat"):
+        recipe(tuned=tuned, schemes=(Scheme(kind="cv", folds=2, repeats=2),))

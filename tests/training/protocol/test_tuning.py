@@ -17,6 +17,7 @@ from tests.training.protocol.tiny import SMALLEST, rows_only, stores_of, tiny_re
 from training.data.cohort import Cohort
 from training.data.films import FILMS, FilmStore
 from training.protocol.desk import HISTORY
+from training.protocol.finding import Finding
 from training.protocol.job import Event
 from training.protocol.plan import Plan, make_plan
 from training.protocol.recipe import BackboneChoice, Recipe, Scheme, load_recipe
@@ -24,7 +25,7 @@ from training.protocol.schedule import Schedule
 from training.protocol.study import Ran, Study, View
 from training.protocol.tuning import choose_backbone, save, tune
 from training.protocol.tuning_folds import TuningError
-from training.protocol.tuning_search import Finding, Search
+from training.protocol.tuning_search import Search
 from training.protocol.unit import Unit
 from training.protocol.worker import Worker
 from training.runs import pruned

@@ -13,7 +13,9 @@ def section(survey: Survey) -> Section:
         "Mean ± sample standard deviation over the test folds; the best experiment of a backbone is bold; “3/5” after a figure says that "
         "only three of five folds are in it.",
         *[table for table in tables if table],
-        remarks=("The paper's own Table S1 is in a supplement that is not part of its public text, so it cannot stand beside ours.",),
+        remarks=(
+            "The paper's own Table S1 is in a supplement that is not part of its public text, so it cannot stand beside ours.",
+        ),
     )
 
 

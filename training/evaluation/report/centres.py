@@ -16,7 +16,9 @@ def section(survey: Survey) -> Section:
     tables = [_table(survey, subset, i > 0) for i, subset in enumerate(survey.subsets)] if SCHEME in survey.schemes else []
     remark = f"Best backbone: {survey.best}, by the mean ACC of {survey.schemes[0].upper()}. "
     remark += "It was chosen by the test folds themselves, so its figures flatter it."
-    nothing = "This study leaves no centre out." if SCHEME not in survey.schemes else "No backbone has every fold of every method."
+    nothing = (
+        "This study leaves no centre out." if SCHEME not in survey.schemes else "No backbone has every fold of every method."
+    )
     return Section.of(
         "centres",
         "Leave one centre out, centre by centre",
@@ -56,7 +58,9 @@ def _row(groups: list[Group], best: str | None, fold: str, metrics: tuple[str, .
     counted = sum(bool(own) for own in measured.values())
     head = [Cell(f"{films:,}"), Cell(f"{counted}/{len(groups)}", "" if counted == len(groups) else "partial")]
     means = [[u.figures[metric] for u in units if metric in u.figures] for metric in metrics]
-    every = [Cell(shown(m, float(np.mean(v)))) if v else Cell("one class", "missing") for m, v in zip(metrics, means, strict=True)]
+    every = [
+        Cell(shown(m, float(np.mean(v)))) if v else Cell("one class", "missing") for m, v in zip(metrics, means, strict=True)
+    ]
     test = next((u.test for u in measured.get(best or "", []) if u.test is not None), None)
     if test is None:
         return [*head, *every, *[Cell("missing", "missing", "see Failures")] * len(metrics)]

@@ -49,7 +49,14 @@ def _place(group: Group) -> tuple[str, str, str]:
 
 def _result(group: Group, names: Sequence[str], known: dict[bytes, dict[str, Range]]) -> list[str]:
     first, measured = group.first, group.measured
-    row = [first.experiment, first.backbone, first.weights, *_place(group), str(len(measured)), str(len(group.units) - len(measured))]
+    row = [
+        first.experiment,
+        first.backbone,
+        first.weights,
+        *_place(group),
+        str(len(measured)),
+        str(len(group.units) - len(measured)),
+    ]
     stats = [group.mean_and_sd(name) for name in names]
     over_folds = [_number(value) for pair in stats for value in (pair or (None, None))]
     if not measured:

@@ -1,5 +1,6 @@
 """A small chart as SVG: text stays text, colours come from the page's CSS, so that it follows light and dark and prints sharply."""
 
+import math
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
@@ -8,6 +9,7 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 10, 26, 38  # pixels around the plotting area
 
 Range = tuple[float, float]
 Points = Sequence[tuple[float, float]]
+_SLACK = 1e-9  # 1 / 0.2 is not quite 5
 
 
 class Chart:
@@ -72,12 +74,12 @@ class Chart:
 def ticks(limits: Range, most: int = 6) -> list[float]:
     """Round values within the limits, at most `most` of them."""
     low, high = limits
-    step = 10.0 ** -6
+    step = 10.0**-6
     while True:
         for factor in (1, 2, 5):
-            first, last = -(-low // (step * factor)), high // (step * factor)
+            first, last = math.ceil(low / (step * factor) - _SLACK), math.floor(high / (step * factor) + _SLACK)
             if last - first < most:
-                return [round(n * step * factor, 9) for n in range(int(first), int(last) + 1)]
+                return [round(n * step * factor, 9) for n in range(first, last + 1)]
         step *= 10
 
 

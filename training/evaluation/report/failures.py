@@ -9,7 +9,9 @@ LONGEST = 400  # characters of a reason; the run's log has the rest
 
 def section(survey: Survey) -> Section:
     found: dict[tuple[str, ...], dict[str, None]] = {}
-    for unit in sorted(survey.results.units, key=lambda u: (u.state, u.experiment, u.backbone, u.subset, u.scheme, u.repeat, u.fold)):
+    for unit in sorted(
+        survey.results.units, key=lambda u: (u.state, u.experiment, u.backbone, u.subset, u.scheme, u.repeat, u.fold)
+    ):
         if unit.state != "finished":
             reason = " ".join(unit.reason.split())[:LONGEST] or UNSAID[unit.state]
             place = f"{unit.fold}, repeat {unit.repeat}" if unit.repeat else unit.fold
@@ -17,7 +19,7 @@ def section(survey: Survey) -> Section:
             found.setdefault(key, {})[place] = None
     rows = tuple((Cell(key[0], "missing"), *cells(*key[1:5], ", ".join(folds), key[5])) for key, folds in found.items())
     columns = ("state", "experiment", "backbone", "films", "scheme", "folds", "reason")
-    tables = (Table("Units without a result", columns, rows, heads=1),) if rows else ()
+    tables = (Table("Units without a result", columns, rows, prose=True),) if rows else ()
     return Section.of(
         "failures",
         "Failures",

@@ -32,7 +32,9 @@ def _pairs(survey: Survey) -> list[tuple[UnitResult, UnitResult]]:
 
 
 def _scatter(survey: Survey, metric: str, pairs: list[tuple[UnitResult, UnitResult]]) -> Picture | None:
-    points = [(100 * a.figures[metric], 100 * b.figures[metric], b) for a, b in pairs if metric in a.figures and metric in b.figures]
+    points = [
+        (100 * a.figures[metric], 100 * b.figures[metric], b) for a, b in pairs if metric in a.figures and metric in b.figures
+    ]
     if not points:
         return None
     limits = around([v for x, y, _ in points for v in (x, y)])
@@ -44,7 +46,11 @@ def _scatter(survey: Survey, metric: str, pairs: list[tuple[UnitResult, UnitResu
     for x, y, unit in points:
         place = survey.schemes.index(unit.scheme)
         chart.dot(x, y, f"s{place}", f"{unit.backbone}, {unit.fold}: {x:.1f} → {y:.1f}", square=place > 0)
-    return Picture(chart.markup(), says + ".", tuple((f"s{i}", scheme.upper()) for i, scheme in enumerate(survey.schemes)))
+    return Picture(
+        chart.markup(),
+        says + ".",
+        tuple((f"s{i}", f"{scheme.upper()} {'■' if i else '●'}") for i, scheme in enumerate(survey.schemes)),
+    )
 
 
 def curves_section(survey: Survey) -> Section:
@@ -86,4 +92,4 @@ def _learning(units: list[UnitResult], scheme: str) -> Picture:
         if 1 <= unit.best_epoch <= len(unit.history) and "val_loss" in unit.history[unit.best_epoch - 1]:
             loss = unit.history[unit.best_epoch - 1]["val_loss"]
             chart.dot(unit.best_epoch, loss, "s1", f"{unit.fold}: epoch {unit.best_epoch}, validation loss {loss:.3f}")
-    return Picture(chart.markup(), says + ".", (("s0 dashed", "training"), ("s1", "validation"), ("s1", "● epoch kept")))
+    return Picture(chart.markup(), says + ".", (("s0 dashed", "training"), ("s1", "validation")))

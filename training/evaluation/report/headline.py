@@ -38,7 +38,7 @@ def table(survey: Survey, subset: str, metrics: tuple[str, ...], beside_paper: b
         if paper:
             rows.append((Cell(title), Cell("paper"), *(_paper_step(baseline, *c) for c in columns)))
     return Table(
-        caption=f"Films: {subset}" + (" (the most films: beside it the paper's releases 1+2+3)" if paper else ""),
+        caption=f"Films: {subset}" + (" (paper: AIforCOVID releases 1+2+3)" if paper else ""),
         columns=("experiment", "figures of", *(TITLES[metric] for _, metric in columns)),
         rows=tuple(rows),
         heads=2,
@@ -97,4 +97,6 @@ def _paper_step(baseline: str, scheme: str, metric: str) -> Cell:
     if scheme not in published.TABLE_1[baseline]:
         return Cell("not printed", "paper")
     place = published.METRICS.index(metric)
-    return Cell(f"{published.TABLE_1[OURS][scheme][place] - published.TABLE_1[baseline][scheme][place]:+.1f}", "paper")
+    return Cell(
+        f"{published.TABLE_1[OURS][scheme][place] - published.TABLE_1[baseline][scheme][place]:+.1f}".replace("-", "−"), "paper"
+    )

@@ -30,7 +30,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """`groups` are (title, number of columns) above `columns`; the first `heads` columns head their row. No field may be blank."""
+    """`groups` are (title, number of columns) above `columns`; the first `heads` columns head their row. No field may be blank.
+
+    `folded`: shown when asked for; `prose`: words, not figures.
+    """
 
     caption: str
     columns: tuple[str, ...]
@@ -39,11 +42,14 @@ class Table:
     groups: tuple[tuple[str, int], ...] = ()
     notes: tuple[str, ...] = ()
     folded: bool = False
+    prose: bool = False
 
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row) != len(self.columns) or not all(cell.text.strip() for cell in row):
-                raise ValueError(f"table {self.caption!r}: a row has {[c.text for c in row]}; needed: one text per {self.columns}")
+                raise ValueError(
+                    f"table {self.caption!r}: a row has {[c.text for c in row]}; needed: one text per {self.columns}"
+                )
         if self.groups and sum(n for _, n in self.groups) != len(self.columns):
             raise ValueError(f"table {self.caption!r}: groups {self.groups} do not span its {len(self.columns)} columns")
 
@@ -93,4 +99,4 @@ def shown(metric: str, value: float, spread: float | None = None) -> str:
 def change(metric: str, value: float) -> str:
     """A difference, always with its sign."""
     scale, digits = (100, 1) if metric in PERCENT else (1, 3)
-    return f"{scale * value:+.{digits}f}"
+    return f"{scale * value:+.{digits}f}".replace("-", "−")

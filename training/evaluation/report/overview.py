@@ -14,7 +14,9 @@ def section(survey: Survey) -> Section:
     for experiment in survey.experiments:
         own = [state for key, state in states.items() if key[0] == experiment]
         counts = [own.count(state) for state in STATES]
-        rows.append((Cell(survey.titles[experiment]), *(Cell(f"{n:,}", "missing" if n and i else "") for i, n in enumerate(counts))))
+        rows.append(
+            (Cell(survey.titles[experiment]), *(Cell(f"{n:,}", "missing" if n and i else "") for i, n in enumerate(counts)))
+        )
     every = list(states.values())
     rows.append(cells("all", *(f"{every.count(state):,}" for state in STATES)))
     counts_table = Table("Units of work: one training of one network on one fold", ("experiment", *STATES), tuple(rows))

@@ -19,10 +19,10 @@ METHODS = (
 
 def section(survey: Survey) -> Section:
     given = survey.results.provenance
-    tables = [Table("How each number was made", ("number", "how"), tuple(cells(*row) for row in METHODS))]
+    tables = [Table("How each number was made", ("number", "how"), tuple(cells(*row) for row in METHODS), prose=True)]
     if given:
         rows = tuple(cells(name, str(value) or "not recorded") for name, value in given.items())
-        tables.append(Table("Where the numbers come from", ("what", "value"), rows))
+        tables.append(Table("Where the numbers come from", ("what", "value"), rows, prose=True))
     return Section.of(
         "provenance",
         "Provenance",

@@ -94,7 +94,17 @@ def _printed(of: str, baseline: str, scheme: str, metric: str) -> Cell:
 
 def _details(survey: Survey, subset: str, found: dict[Key, Comparison], folded: bool) -> Table:
     rows = tuple(
-        (*cells(SIGNS[of], f"MDMT vs {c.baseline}", scheme.upper(), TITLES[metric], str(c.n), f"{100 * c.difference:+.2f}"), *_tests(c))
+        (
+            *cells(
+                SIGNS[of],
+                f"MDMT vs {c.baseline}",
+                scheme.upper(),
+                TITLES[metric],
+                str(c.n),
+                f"{100 * c.difference:+.2f}".replace("-", "−"),
+            ),
+            *_tests(c),
+        )
         for (of, _, scheme, metric), c in found.items()
     )
     margin = next((c.margin for c in found.values()), math.nan)
@@ -105,7 +115,20 @@ def _details(survey: Survey, subset: str, found: dict[Key, Comparison], folded: 
     )
     return Table(
         caption=f"Behind the stars, films: {subset}",
-        columns=("statistic", "test", "scheme", "metric", "n", "difference", "t", "p", "p Wilcoxon", "p Holm", "d", "p not inferior"),
+        columns=(
+            "statistic",
+            "test",
+            "scheme",
+            "metric",
+            "n",
+            "difference",
+            "t",
+            "p",
+            "p Wilcoxon",
+            "p Holm",
+            "d",
+            "p not inferior",
+        ),
         rows=rows or (cells(*["–"] * 4, "0", *["missing"] * 7),),
         heads=4,
         notes=notes if rows else ("Nothing can be compared: no backbone has every fold of both methods.",),
@@ -117,4 +140,4 @@ def _tests(c: Comparison) -> Sequence[Cell]:
     if c.n < ENOUGH:
         return [Cell("n too small", "missing", f"{c.n} backbones; at least {ENOUGH} are needed")] * 6
     ps = [f"{p:.2g}" if p >= 1e-4 else "< 0.0001" for p in (c.p, c.wilcoxon_p, c.holm_p, c.non_inferiority_p)]
-    return cells(f"{c.t:.2f}", ps[0], ps[1], ps[2], f"{c.effect:.2f}", ps[3])
+    return cells(*(text.replace("-", "−") for text in (f"{c.t:.2f}", *ps[:3], f"{c.effect:.2f}", ps[3])))

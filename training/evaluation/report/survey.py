@@ -42,7 +42,9 @@ class Group:
     @property
     def lack(self) -> str:
         """Why the group is not complete, in words; "" when it is."""
-        states = [unit.state if unit.test is not None or unit.state != "finished" else "without test films" for unit in self.units]
+        states = [
+            unit.state if unit.test is not None or unit.state != "finished" else "without test films" for unit in self.units
+        ]
         parts = [f"{states.count(s)} {s}" for s in ("quarantined", "missing", "without test films") if s in states]
         return f"{' and '.join(parts)} of {len(states)} folds" if parts else ""
 

@@ -108,7 +108,9 @@ def _reliability(group: Group) -> Picture:
             chart.dot(x, y, style.split()[0], f"{name}: {films} films of confidence {x:.2f}, {y:.2f} of them right")
     errors = ", ".join(f"{name} {expected_calibration_error(p.truth, p.probabilities):.3f}" for _, name, p in parts)
     note = "" if len(parts) > 1 else "; no temperature was recorded"
-    return Picture(chart.markup(), f"{len(before):,} test films; ECE {errors}{note}.", tuple((style, name) for style, name, _ in parts))
+    return Picture(
+        chart.markup(), f"{len(before):,} test films; ECE {errors}{note}.", tuple((style, name) for style, name, _ in parts)
+    )
 
 
 def reliability(predictions: Predictions) -> list[tuple[float, float, int]]:

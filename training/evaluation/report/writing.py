@@ -64,7 +64,11 @@ def sections(survey: Survey) -> list[Section]:
 
 def _render(name: str, results: Results, parts: list[Section]) -> str:
     environment = Environment(
-        undefined=StrictUndefined, autoescape=name.endswith(".html"), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        undefined=StrictUndefined,
+        autoescape=name.endswith(".html"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters["drawn"] = Markup  # our own SVG, its texts escaped when it was drawn
     environment.filters["field"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
