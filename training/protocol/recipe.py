@@ -153,6 +153,7 @@ class Recipe(_Value):
         for what, all_names in (
             ("subsets", [s.name for s in self.subsets]),
             ("backbones", [f"{b.name}-{b.weights}" for b in self.backbones]),
+            ("schemes", [s.kind for s in self.schemes]),  # a fold is known by subset, kind and name
         ):
             if twice := sorted({name for name in all_names if all_names.count(name) > 1}):
                 raise ValueError(f"{what} listed twice: {', '.join(twice)}")
@@ -160,11 +161,10 @@ class Recipe(_Value):
             raise ValueError(f"monitor {self.training.monitor!r} is neither 'all' nor a task; known: {', '.join(TASKS)}")
         if self.headline not in TASKS:
             raise ValueError(f"headline {self.headline!r} is no task; known: {', '.join(TASKS)}")
-        kinds = [scheme.kind for scheme in self.schemes for _ in range(scheme.repeats)]
-        if self.tuned and len(kinds) > len(set(kinds)):
+        if self.tuned and any(scheme.repeats > 1 for scheme in self.schemes):
             raise ValueError(
-                "`tuned` names folds, and with repeats (or two schemes of a kind) several have one name: what was found for one would "
-                "reach folds that test its films. Use one scheme of each kind, with 1 repeat"
+                "`tuned` names folds, and with repeats several have one name: what was found for one would reach folds that test its "
+                "films. Use schemes with 1 repeat"
             )
         for place in self.tuned:
             self.training_of(place)

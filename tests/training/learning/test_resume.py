@@ -153,16 +153,19 @@ def test_the_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
 # --- on a network of milliseconds: everywhere, everything ---------------------------------------------------------------
 
 EVERYTHING = Training(
-    batch_size=4, max_epochs=6, patience=3, warmup_epochs=1, hidden=8, precision="bfloat16", mixing="balanced",
+    batch_size=4, max_epochs=4, patience=9, warmup_epochs=1, hidden=8, precision="bfloat16", mixing="balanced",
     task_weighting="uncertainty", schedule="plateau", plateau_patience=0, squared_error=("prognosis",), learning_rate=0.05,
 )  # fmt: skip
 
 
 def train_tiny(
-    folder: Path, keep_going: Callable[[], None] | None = None, progress: Callable[[int, dict[str, float]], None] | None = None
+    folder: Path,
+    keep_going: Callable[[], None] | None = None,
+    progress: Callable[[int, dict[str, float]], None] | None = None,
+    settings: Training = EVERYTHING,
 ) -> Fit:
     return fit(
-        tiny_network(), tiny_samples(12), tiny_samples(6, 1), EVERYTHING, 7, progress,
+        tiny_network(), tiny_samples(12), tiny_samples(6, 1), settings, 7, progress,
         checkpoints=folder, identity="tiny", keep_going=keep_going,
     )  # fmt: skip
 
@@ -211,15 +214,16 @@ def test_the_best_epoch_before_the_cut_stays_the_best_and_the_waiting_goes_on(
         monkeypatch.setattr(fitting, "evaluate_loss", lambda *_: dict.fromkeys(("val_loss_severity", "val_loss"), next(told)))
 
     losses = [0.9, 0.1, 0.5, 0.6, 0.7, 0.01]  # two epochs of waiting and the one that is too many: the last is never reached
+    patient = EVERYTHING.model_copy(update={"max_epochs": 6, "patience": 3})
     hear(losses)
-    undisturbed = train_tiny(tmp_path / "undisturbed")
+    undisturbed = train_tiny(tmp_path / "undisturbed", settings=patient)
     assert (undisturbed.best_epoch, len(undisturbed.history)) == (2, 5)
     for epoch in (3, 4):  # cut in the first batch of it: the best is the checkpoint's own epoch, then an earlier one
         hear(losses)
         with pytest.raises(Cut):
-            train_tiny(tmp_path / str(epoch), cutter(4 * (epoch - 1)))
+            train_tiny(tmp_path / str(epoch), cutter(4 * (epoch - 1)), settings=patient)
         hear(losses[epoch - 1 :])
-        assert same(train_tiny(tmp_path / str(epoch)), undisturbed)
+        assert same(train_tiny(tmp_path / str(epoch), settings=patient), undisturbed)
         assert equal(checkpoint.load(tmp_path / str(epoch)), checkpoint.load(tmp_path / "undisturbed"))
 
 

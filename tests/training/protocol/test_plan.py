@@ -344,5 +344,10 @@ def test_what_concerns_several_tasks_changes_no_network_of_one(change: dict[str,
 
 def test_tuned_folds_are_refused_where_several_folds_have_one_name() -> None:
     tuned = {"all/cv-0": {"beta": 0.3}}
-    with pytest.raises(ValueError, match="Use one scheme of each kind, with 1 repeat"):
+    with pytest.raises(ValueError, match="Use schemes with 1 repeat"):
         recipe(tuned=tuned, schemes=(Scheme(kind="cv", folds=2, repeats=2),))
+
+
+def test_two_schemes_of_one_kind_are_refused_because_their_folds_could_not_be_told_apart() -> None:
+    with pytest.raises(ValueError, match="schemes listed twice: cv"):
+        recipe(schemes=(Scheme(kind="cv", folds=2), Scheme(kind="cv", folds=3)))

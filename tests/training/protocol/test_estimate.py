@@ -1,0 +1,51 @@
+"""What a plan will take: counted exactly, and computed from measured costs that are there for every backbone."""
+
+import json
+
+import pytest
+
+from tests.training.protocol.test_plan import RELEASES, plan, recipe
+from training.learning.backbones import NAMES
+from training.protocol.estimate import COSTS, estimate
+from training.settings import Training
+
+BACKBONE = "shufflenet_v2_x0_5"
+COST = json.loads(COSTS.read_text())["milliseconds"]
+
+
+def test_the_committed_costs_name_every_backbone_and_are_plausible() -> None:
+    assert COST.keys() == set(NAMES)
+    for sizes in COST.values():
+        assert 0 < sizes["64"]["evaluate"] < sizes["64"]["train"] < sizes["224"]["train"]
+
+
+def test_shared_units_are_counted_once_and_the_rows_say_where() -> None:
+    found = estimate(plan(recipe(subsets=RELEASES)), {})
+    assert found.counts["stl-severity", "cv", "release-1"] == (2, 2)
+    assert found.counts["stl-severity", "loco", "release-3"] == (2, 0)
+    assert (found.units, found.distinct) == (60, sum(new for _, new in found.counts.values()))
+
+
+def test_hours_are_films_times_epochs_times_the_measured_cost_between_earliest_and_latest_end() -> None:
+    training = Training(batch_size=16, max_epochs=50, patience=10, warmup_epochs=5, hidden=16)
+    given = plan(recipe(training=training.model_dump(), experiments=("stl-prognosis",)))
+    films = sum(len(unit.part("train")) for unit in given.distinct.values())
+    low, high = estimate(given, {}).hours
+    assert high == pytest.approx(films * 50 * COST[BACKBONE]["64"]["train"] / 1000 / 3600)
+    assert low / high == pytest.approx(16 / 50)
+    assert estimate(given, {(BACKBONE, 64, "cpu"): 2.0}).hours[1] == pytest.approx(films * 50 * 2.0 / 3600)
+
+
+def test_the_critical_path_is_a_chain_of_parents_and_no_longer_than_everything() -> None:
+    given = plan()
+    found = estimate(given, {})
+    titles = {unit.title: unit for unit in given.units}
+    for earlier, later in zip(found.chain, found.chain[1:], strict=False):
+        assert titles[earlier].fingerprint in titles[later].parents
+    assert found.chain[-1].startswith("mdmt/")
+    assert 0 < found.critical[1] < found.hours[1]
+
+
+def test_nobody_has_measured_a_gpu_and_the_plan_says_so() -> None:
+    assert estimate(plan(recipe(device="cuda")), {}).unknown == (BACKBONE,)
+    assert not estimate(plan(recipe(device="cuda")), {(BACKBONE, 64, "cuda"): 0.001}).unknown
