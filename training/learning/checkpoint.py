@@ -75,6 +75,17 @@ def load(folder: Path) -> dict[str, Any] | None:
     return None
 
 
+def load_own(folder: Path, identity: str) -> dict[str, Any] | None:
+    """`load`, where `save` was given the same "identity". Raises ForeignCheckpoint when the checkpoint is another training's."""
+    state = load(folder)
+    if state is not None and state["identity"] != identity:
+        raise ForeignCheckpoint(
+            f"{folder} holds a checkpoint of training {state['identity']!r}, this is {identity!r}: "
+            "give each training a folder of its own, or remove the checkpoint"
+        )
+    return state
+
+
 class _HashingFile:
     """A file for torch to write to. It holds the first error back: passing through torch it would lose its errno."""
 

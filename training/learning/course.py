@@ -86,14 +86,9 @@ class Course:
 
     def resume(self, folder: Path, identity: str) -> None:
         """Go on from the checkpoint in `folder`, if there is one. Raises ForeignCheckpoint when it is another training's."""
-        state = checkpoint.load(folder)
+        state = checkpoint.load_own(folder, identity)
         if state is None:
             return
-        if state["identity"] != identity:
-            raise checkpoint.ForeignCheckpoint(
-                f"{folder} holds a checkpoint of training {state['identity']!r}, this is {identity!r}: "
-                "give each training a folder of its own, or remove the checkpoint"
-            )
         self.network.load_state_dict(state["network"])
         self.weighting.load_state_dict(state["weighting"])
         self.optimiser.load_state_dict(state["optimiser"])

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.data.lung_pairs import LungPair, PairArrays, dice, load_arrays, split_pairs
+from training.learning import checkpoint
 from training.learning.lung_augmentation import augment
 from training.settings import SegmenterSettings
 
@@ -100,11 +101,17 @@ class _Exported(nn.Module):
 
 
 def train_segmenter(
-    pairs: Sequence[LungPair], settings: SegmenterSettings, progress: Callable[[Epoch], None] = lambda epoch: None
+    pairs: Sequence[LungPair],
+    settings: SegmenterSettings,
+    progress: Callable[[Epoch], None] = lambda epoch: None,
+    checkpoints: Path | None = None,
+    identity: str = "",
 ) -> SegmenterResult:
     """Pairs → U-Net. Split by patient, trained on `train`, epoch chosen on `val`, measured once on `test`.
 
-    Equal pairs, settings and CPU kind give equal weights to the bit. ValueError when no pair has `settings.definition`.
+    Equal pairs, settings and CPU kind give equal weights to the bit, also when the training was killed and goes on from its last
+    epoch in the folder `checkpoints`; one of another `identity` there is refused (ForeignCheckpoint). ValueError when no pair has
+    `settings.definition`.
     """
     definitions = tuple(sorted({pair.definition for pair in pairs}))
     if settings.definition not in definitions:
@@ -114,7 +121,7 @@ def train_segmenter(
     train, val, test = (load_arrays(part, settings.size) for part in (split.train, split.val, split.test))
     with _seeded(settings):
         network = LungNetwork(settings.channels, definitions).to(memory_format=torch.channels_last)
-        state, best, history = _fit(network, train, val, settings, progress)
+        state, best, history = _fit(network, train, val, settings, progress, checkpoints, identity)
         network.load_state_dict(state)
         scores = dice_scores(network, test)
     summary = {name: DiceSummary(float(np.mean(s)), float(np.median(s)), float(np.min(s)), len(s)) for name, s in scores.items()}
@@ -123,8 +130,9 @@ def train_segmenter(
 
 
 def _fit(
-    network: LungNetwork, train: PairArrays, val: PairArrays, settings: SegmenterSettings, progress: Callable[[Epoch], None]
-) -> tuple[dict[str, Tensor], int, tuple[Epoch, ...]]:
+    network: LungNetwork, train: PairArrays, val: PairArrays, settings: SegmenterSettings, progress: Callable[[Epoch], None],
+    checkpoints: Path | None, identity: str,
+) -> tuple[dict[str, Tensor], int, tuple[Epoch, ...]]:  # fmt: skip
     loss_of = DiceCELoss(sigmoid=True)
     optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     steps = settings.epochs * math.ceil(len(train.films) / settings.batch)
@@ -133,7 +141,12 @@ def _fit(
     state: dict[str, Tensor] = {}
     history: list[Epoch] = []
     best = -1
-    for number in range(settings.epochs):
+    if checkpoints and (saved := checkpoint.load_own(checkpoints, identity)):
+        network.load_state_dict(saved["network"])
+        optimiser.load_state_dict(saved["optimiser"])
+        schedule.load_state_dict(saved["schedule"])
+        state, best, history = saved["state"], saved["best"], [Epoch(*row) for row in saved["history"]]
+    for number in range(len(history), settings.epochs):
         network.train()
         losses = []
         for films, lungs, channel in _batches(train, network.definitions, settings, number):
@@ -151,6 +164,10 @@ def _fit(
         if best < 0 or mean[settings.definition] > history[best].dice[settings.definition]:
             best, state = number, {name: value.detach().clone() for name, value in network.state_dict().items()}
         progress(history[-1])
+        if checkpoints:
+            parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
+            own = {"identity": identity, "state": state, "best": best, "history": [list(vars(epoch).values()) for epoch in history]}
+            checkpoint.save(checkpoints, own | {name: part.state_dict() for name, part in parts.items()})
     return state, best, tuple(history)
 
 

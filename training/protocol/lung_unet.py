@@ -5,6 +5,7 @@ torch is imported only when one is trained: finding one takes no seconds.
 
 import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -12,7 +13,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+from filelock import FileLock
+
 from cxr.segmentation import OnnxSegmenter
+from training import runs
 from training.data.lung_pairs import LungPair, dice, load_arrays, read_pairs, split_pairs
 from training.evaluation.contact_sheet import Panel, contact_sheet
 from training.protocol.recipe import RecipeError
@@ -45,13 +49,14 @@ def ensure_segmenter(
     pairs = read_pairs(pairs_folder)
     fingerprint = _fingerprint(pairs, settings)
     folder = tracking.home / "segmenters" / fingerprint[:12]
-    if not (folder / GRAPH).is_file():
-        version = tracking.version_with(NAME, "mdmt.fingerprint", fingerprint)
-        if version is None:
-            version = _train(pairs, settings, fingerprint, tracking, lambda epoch: progress(epoch, settings.epochs))
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as work:  # under its own name only when whole
-            Path(tracking.download_version(NAME, version, Path(work) / "model")).rename(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):  # a second runner waits, and finds it
+        if not (folder / GRAPH).is_file():
+            version = tracking.version_with(NAME, "mdmt.fingerprint", fingerprint)
+            if version is None:
+                version = _train(pairs, settings, fingerprint, tracking, lambda epoch: progress(epoch, settings.epochs))
+            with tempfile.TemporaryDirectory(dir=folder.parent) as work:  # under its own name only when whole
+                Path(tracking.download_version(NAME, version, Path(work) / "model")).rename(folder)
     return LungUnet(folder / GRAPH, fingerprint)
 
 
@@ -82,6 +87,9 @@ def _train(
 
     tags = {"mdmt.kind": "segmenter", "mdmt.fingerprint": fingerprint, "mdmt.pairs": str(len(pairs))}
     experiment_id = tracking.experiment(NAME)
+    cut_off = f"tags.`mdmt.fingerprint` = '{fingerprint}' and attributes.status = 'RUNNING'"
+    for run in tracking.client.search_runs([experiment_id], cut_off):  # nobody else trains it: the lock is ours
+        runs.close(tracking.client, run.info.run_id, "KILLED", "cut off; a later run went on from its last epoch")
     with (
         tempfile.TemporaryDirectory() as work,
         tracking.run(experiment_id, f"{NAME}-{fingerprint[:8]}", tags, asdict(settings)) as run,
@@ -92,15 +100,18 @@ def _train(
             run.log_epoch(epoch.number, {"train_loss": epoch.loss, **figures})
             progress(epoch.number + 1)
 
-        result = train_segmenter(pairs, settings, each_epoch)
+        desk = tracking.home / "segmenters" / f"{fingerprint[:12]}.training"
+        result = train_segmenter(pairs, settings, each_epoch, desk, fingerprint)
         graph, folder, size = Path(work) / "graph.onnx", Path(work) / "model", settings.size
         export_onnx(result, graph)
         onnx_flavour.save(graph, folder, [("film", "float32", (-1, 1, size, size))], [("lungs", "float32", (-1, 1, size, size))])
         figures = {f"test_dice_{_short(n)}_{k}": v for n, summary in result.test.items() for k, v in asdict(summary).items()}
         run.log_outcome({**figures, "cpu_seconds": result.cpu_seconds, "seconds": result.seconds})
-        return tracking.register(
+        version = tracking.register(
             run.run_id, folder, NAME, tags | {"mdmt.test_dice": f"{result.test[settings.definition].mean:.4f}"}
         )
+    shutil.rmtree(desk, ignore_errors=True)
+    return version
 
 
 def _short(definition: str) -> str:

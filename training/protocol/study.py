@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
+from filelock import FileLock
 from mlflow.entities import Run
 
 from training import imagenet, runs
@@ -111,7 +112,9 @@ class Study:
                     view.stage(f"films of {name}", done, total)
 
                 folder = self.tracking.home / "films"
-                stores[cohort.name] = prepare_cohort(cohort, folder, self.recipe.pipeline, graph, self._workers, progress)
+                folder.mkdir(parents=True, exist_ok=True)
+                with FileLock(folder / f"{cohort.name}.lock"):  # a second runner waits, and finds them prepared
+                    stores[cohort.name] = prepare_cohort(cohort, folder, self.recipe.pipeline, graph, self._workers, progress)
             self._stores = stores
         return self._stores
 

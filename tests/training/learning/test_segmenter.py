@@ -1,5 +1,6 @@
 """The lung U-Net on tiny drawn chests: it learns, repeats itself to the bit, keeps definitions apart, and exports what it is."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from PIL import Image
 
 from training.data.lung_pairs import BEHIND_HEART, WITHOUT_HEART, LungPair
 from training.evaluation.contact_sheet import Panel, contact_sheet
+from training.learning.checkpoint import ForeignCheckpoint
 from training.learning.lung_augmentation import augment
-from training.learning.segmenter import LungNetwork, export_onnx, train_segmenter
+from training.learning.segmenter import Epoch, LungNetwork, export_onnx, train_segmenter
 from training.settings import SegmenterSettings, fast_bfloat16
 
 SMALL = SegmenterSettings(epochs=8, batch=4, size=64, channels=(8, 16, 32), bfloat16=False, threads=1, learning_rate=1e-2)
@@ -72,6 +74,31 @@ def test_the_same_pairs_and_settings_give_the_same_weights_to_the_bit_whatever_t
     assert torch.equal(state, torch.get_rng_state())
     assert threads == torch.get_num_threads()
     assert tuple(seen) == first.history == second.history
+
+
+def test_a_training_that_was_killed_goes_on_from_its_last_epoch_to_the_same_weights(pairs, tmp_path: Path) -> None:
+    class Killed(Exception):
+        pass
+
+    def killed_in(number: int) -> Callable[[Epoch], None]:
+        def progress(epoch: Epoch) -> None:
+            seen.append(epoch.number)
+            if epoch.number == number:
+                raise Killed
+
+        return progress
+
+    settings, seen = replace(SMALL, epochs=3), []
+    undisturbed = train_segmenter(pairs, settings)
+    for number in (1, 2):
+        with pytest.raises(Killed):
+            train_segmenter(pairs, settings, killed_in(number), tmp_path, "mine")
+    result = train_segmenter(pairs, settings, killed_in(9), tmp_path, "mine")
+    assert seen == [0, 1, 1, 2, 2]
+    assert (result.history, result.test) == (undisturbed.history, undisturbed.test)
+    assert all(torch.equal(value, undisturbed.state[name]) for name, value in result.state.items())
+    with pytest.raises(ForeignCheckpoint, match="'mine', this is 'yours'"):
+        train_segmenter(pairs, settings, checkpoints=tmp_path, identity="yours")
 
 
 def test_another_seed_gives_other_weights(pairs) -> None:
