@@ -13,7 +13,7 @@ from training.evaluation.metrics import Predictions, auc, confusion, from_counts
 
 METRICS = ("acc", "f1", "gmean", "auc", "kappa", "mae")
 CLASSWISE = ("f1", "gmean", "auc", "kappa")
-_BLOCK = 2_000_000  # weights held at once, so that memory does not grow with the number of draws
+_BLOCK = 100_000  # weights held at once, so that memory does not grow with the number of draws
 
 
 def intervals(

@@ -48,12 +48,13 @@ def keep_full(ballast: Path, seconds: float) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("free_gib", "standing_in"),
     [
         pytest.param(0.0, True, id="found by a write that fails"),
-        pytest.param(0.004, True, id="found before a unit begins", marks=pytest.mark.slow),
-        pytest.param(0.0, False, id="found by a checkpoint of a real training", marks=pytest.mark.slow),
+        pytest.param(0.004, True, id="found before a unit begins"),
+        pytest.param(0.0, False, id="found by a checkpoint of a real training"),
     ],
 )
 def test_a_full_disk_pauses_the_run_and_room_lets_it_go_on(

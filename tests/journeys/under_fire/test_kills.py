@@ -3,6 +3,7 @@
 import random
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def unchanged(
     fire.metrics_are_complete(units)
     assert fire.desks() == calm.desks() == []
     tally = Tally([folder / "fire" / "journal.jsonl"])
-    repeated = tally.epochs() - {one.fingerprint: one.training.max_epochs for one in units}
+    repeated = tally.epochs() - Counter({one.fingerprint: one.training.max_epochs for one in units})
     sys.stdout.write(f"{killed} kills in {seconds:.0f} s, {len(units)} units, {repeated.total()} epochs done twice\n")
     assert killed == kills
     assert repeated.total() <= killed  # an epoch is heard before its checkpoint is written: only that one may come again
@@ -59,7 +60,7 @@ def unchanged(
 def test_five_kills_of_the_runner_change_no_byte_of_any_result(
     new_ground: Callable[[], Ground], tmp_path: Path, dice: random.Random
 ) -> None:
-    unchanged(new_ground(), new_ground(), family(12), tmp_path, 5, dice, 0.6)
+    unchanged(new_ground(), new_ground(), family(9), tmp_path, 5, dice, 0.4)
 
 
 @pytest.mark.slow

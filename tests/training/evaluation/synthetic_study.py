@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.random import Generator
@@ -18,6 +19,7 @@ EXPERIMENTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "mdmt": ("MDMT", ("prognosis", "severity")),
 }
 SKILL = {"stl-prognosis": 0.8, "ft": 1.0, "mdmt": 1.3, "stl-severity": 1.6, "ft-severity": 1.6}
+CALIBRATED = {"temperature": 1.4, "ece_calibrated": 0.05, "abstained": 0.3, "coverage_mild": 0.9}
 FOLDS = {"cv": ("cv-0", "cv-1", "cv-2"), "loco": ("loco-A", "loco-B", "loco-C")}
 
 
@@ -35,22 +37,19 @@ def study(
         for experiment, (title, tasks) in EXPERIMENTS.items():
             for i, backbone in enumerate(backbones):
                 for scheme, names in (folds or FOLDS).items():
+                    weights = "scratch" if i == len(backbones) - 1 else "imagenet"
                     for fold in names:
-                        rng = np.random.default_rng(
-                            [seed, *hashlib.sha256(f"{subset}{experiment}{backbone}{fold}".encode()).digest()[:8]]
-                        )
+                        run = f"{subset}/{experiment}/{backbone}/{fold}"
+                        rng = np.random.default_rng([seed, *hashlib.sha256(run.encode()).digest()[:8]])
                         history = _history(rng, epochs)
                         for task in tasks:
                             n = films if task == PROGNOSIS.name else severity_films
                             test = predictions(rng, TASKS[task], n, SKILL[experiment] + 0.1 * i, f"{subset}{fold}{task}")
-                            figures = evaluate(TASKS[task], test) | {"temperature": 1.4, "ece_calibrated": 0.05, "abstained": 0.3}
-                            weights = "scratch" if i == len(backbones) - 1 else "imagenet"
+                            unit = UnitResult(experiment, title, backbone, weights, subset, scheme, 0, fold, task, "finished")
+                            figures = evaluate(TASKS[task], test) | CALIBRATED
                             units.append(
-                                UnitResult(
-                                    experiment, title, backbone, weights, subset, scheme, 0, fold, task, "finished", test=test,
-                                    figures=figures, history=history, best_epoch=epochs // 2, run_id=f"{subset}{experiment}{backbone}{fold}", seconds=1.5,
-                                )
-                            )  # fmt: skip
+                                replace(unit, test=test, figures=figures, history=history, best_epoch=epochs // 2, run_id=run)
+                            )
     provenance = {"commit": "0" * 40, "torch": "2.0", "data digest": "ab" * 32}
     return Results("synthetic", "three backbones that never saw a film", "prognosis", tuple(units), provenance)
 

@@ -12,15 +12,15 @@ def section(survey: Survey) -> Section:
     }  # a unit of two tasks is one unit
     rows = []
     for experiment in survey.experiments:
-        own = [state for key, state in states.items() if key[0] == experiment]
+        own: list[str] = [state for key, state in states.items() if key[0] == experiment]
         counts = [own.count(state) for state in STATES]
         rows.append(
             (Cell(survey.titles[experiment]), *(Cell(f"{n:,}", "missing" if n and i else "") for i, n in enumerate(counts)))
         )
-    every = list(states.values())
+    every: list[str] = list(states.values())
     rows.append(cells("all", *(f"{every.count(state):,}" for state in STATES)))
     counts_table = Table("Units of work: one training of one network on one fold", ("experiment", *STATES), tuple(rows))
-    runs = {unit.run_id for unit in survey.results.units if unit.run_id}
+    runs = {unit.run_id for unit in survey.results.units if unit.run_id and unit.state == "finished"}
     shared = f"The finished units are {len(runs):,} distinct trainings: equal work is done once and shared." if runs else ""
     return Section.of(
         "overview",
