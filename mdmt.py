@@ -99,7 +99,9 @@ def plan(recipe: RecipeOption = "paper", data: DataOption = None, workers: Worke
     ready = study(recipe, data, workers)
     out.print(plan_report(estimate(ready.outline(), measured(ready.tracking.finished().values())), workers))
     if absent := ready.absent_weights():
-        out.print(f"to be fetched first: ImageNet weights of {', '.join(absent)}; mdmt weights fetch --all, or import", style="yellow")
+        out.print(
+            f"to be fetched first: ImageNet weights of {', '.join(absent)}; mdmt weights fetch --all, or import", style="yellow"
+        )
 
 
 @app.command()
@@ -159,7 +161,9 @@ def tune(
     trials: Annotated[int, typer.Option(min=1, help="Trials of each fold in all, those of earlier calls included.")] = 30,
     fold: Annotated[
         list[str] | None,
-        typer.Option(help="SUBSET/FOLD, such as all/cv-0 or all/refit. Repeatable; default: the first scheme on the last subset."),
+        typer.Option(
+            help="SUBSET/FOLD, such as all/cv-0 or all/refit. Repeatable; default: the first scheme on the last subset."
+        ),
     ] = None,
     backbone: Annotated[Optional[str], typer.Option(help="One of the recipe's; default: its first.")] = None,  # noqa: UP045
     inner_folds: Annotated[int, typer.Option(min=2, help="Inner folds that every trial is judged on.")] = 3,

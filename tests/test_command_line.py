@@ -17,7 +17,9 @@ from training.protocol.recipe import RECIPES
 REPO = Path(__file__).parents[1]
 VERBS = [[command.callback.__name__] for command in mdmt.app.registered_commands]
 VERBS += [[group.name] for group in mdmt.app.registered_groups]
-VERBS += [[group.name, command.name] for group in mdmt.app.registered_groups for command in group.typer_instance.registered_commands]
+VERBS += [
+    [group.name, command.name] for group in mdmt.app.registered_groups for command in group.typer_instance.registered_commands
+]
 
 
 def run(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -20,7 +20,9 @@ def text(name: str) -> str:
 
 def verbs() -> set[str]:
     plain = {command.callback.__name__ for command in mdmt.app.registered_commands}
-    nested = {(group.name, command.name) for group in mdmt.app.registered_groups for command in group.typer_instance.registered_commands}
+    nested = {
+        (group.name, command.name) for group in mdmt.app.registered_groups for command in group.typer_instance.registered_commands
+    }
     return plain | {f"{group} {name}" for group, name in nested}
 
 

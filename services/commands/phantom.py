@@ -17,7 +17,9 @@ def phantom(
     prognosis: Annotated[int, typer.Option(min=9, help="Films with an outcome.")] = 300,
     severity: Annotated[int, typer.Option(min=1, help="Films with a Brixia score.")] = 400,
     pairs: Annotated[int, typer.Option(min=1, help="Films with a lung mask.")] = 160,
-    films_per_subject: Annotated[float, typer.Option(min=1, help="Mean number of films of one person with a Brixia score.")] = 2.0,
+    films_per_subject: Annotated[
+        float, typer.Option(min=1, help="Mean number of films of one person with a Brixia score.")
+    ] = 2.0,
     loading: Annotated[
         float, typer.Option(min=0.05, max=0.99, help="Correlation of each zone with severity; the rest is noise.")
     ] = 0.8,

@@ -166,7 +166,12 @@ def _fit(
         progress(history[-1])
         if checkpoints:
             parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
-            own = {"identity": identity, "state": state, "best": best, "history": [list(vars(epoch).values()) for epoch in history]}
+            own = {
+                "identity": identity,
+                "state": state,
+                "best": best,
+                "history": [list(vars(epoch).values()) for epoch in history],
+            }
             checkpoint.save(checkpoints, own | {name: part.state_dict() for name, part in parts.items()})
     return state, best, tuple(history)
 

@@ -87,7 +87,9 @@ def test_leaving_centres_out_needs_the_cohort_they_belong_to(tmp_path: Path) -> 
 
 
 def test_unknown_experiments_and_headlines_are_refused_with_the_known_ones(tmp_path: Path) -> None:
-    assert "unknown experiment 'mtl'; known: stl-prognosis, stl-severity, ft, ft-severity, mdmt" in refusal(tmp_path, experiments=["mtl"])
+    assert "unknown experiment 'mtl'; known: stl-prognosis, stl-severity, ft, ft-severity, mdmt" in refusal(
+        tmp_path, experiments=["mtl"]
+    )
     assert "headline 'mortality' is no task; known: prognosis, severity" in refusal(tmp_path, headline="mortality")
 
 

@@ -114,5 +114,3 @@ def test_a_unit_that_fails_too_often_is_quarantined_the_others_finish_and_the_re
     assert study.run_plan(plan, view).now == 0
     study.claims.forgive()
     assert study.run_plan(plan, view) == Ran(distinct=10, now=8)
-
-
