@@ -61,6 +61,8 @@ def _table(survey: Survey, subset: str) -> Table:
 
 def _mean(groups: list[Group], name: str) -> Cell:
     values = [np.mean(found) for group in groups if (found := group.values(name))]
+    if not values and name == "acc_answered" and any(group.values("abstained") for group in groups):
+        return Cell("none answered", "", "every set held more than one class or none: too few validation films for the level")
     if not values:
         return Cell("not recorded", "missing")
     in_percent = name.startswith(PER_CLASS) or name in ("abstained", "acc_answered")
