@@ -1,6 +1,7 @@
 """`mdmt weights`: files come whole and checked from a publisher or from a disk, or they do not come at all."""
 
 import hashlib
+import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,9 +14,11 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+from services.commands import downloading
 from services.commands.downloading import DownloadFailed, fetch
 from services.commands.weights import take, weights_app
-from training.imagenet import Entry, WeightsRefused, digest, entries, find
+from training import imagenet
+from training.imagenet import Entry, WeightsNotFound, WeightsRefused, digest, entries, find
 from training.learning.backbones import build
 
 SMALLEST = "shufflenet_v2_x0_5"
@@ -31,11 +34,14 @@ def checkpoint(path: Path) -> Path:
 
 
 class Publisher(SimpleHTTPRequestHandler):
-    """Files of a folder; those named cut… end early."""
+    """Files of a folder; those named cut… end early, those named silent… do not begin."""
 
     def log_message(self, *_: object) -> None: ...
 
     def do_GET(self) -> None:
+        if Path(self.path).name.startswith("silent"):
+            threading.Event().wait(1)
+            return
         if not Path(self.path).name.startswith("cut"):
             super().do_GET()
             return
@@ -132,3 +138,43 @@ def test_the_verbs_list_verify_and_refuse_wrong_usage(tmp_path: Path, monkeypatc
     assert runner.invoke(weights_app, ["fetch", SMALLEST, "--all"]).exit_code == 2
     kept = runner.invoke(weights_app, ["fetch", SMALLEST])
     assert (kept.exit_code, "left as it is" in kept.output) == (0, True)
+
+
+def test_certificates_are_checked() -> None:
+    context = downloading._certificates(entries()[SMALLEST])
+    assert context is not None and context.check_hostname and context.verify_mode is ssl.CERT_REQUIRED
+
+
+def test_a_publisher_who_falls_silent_is_given_up(published: tuple[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(DownloadFailed, match=r"timed out|connection broke after 0 bytes"):
+        fetch(listed(published, "silent.pth", None), tmp_path, timeout=0.3)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fetching_all_goes_on_after_a_failure_and_tells_of_it(
+    published: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = sha(published[1] / "good.pth")
+    absent = replace(entries()["resnet34"], url=f"{published[0]}/missing.pth")
+    both = {"resnet34": absent, SMALLEST: listed(published, "good.pth", expected)}
+    monkeypatch.setattr(imagenet, "entries", lambda: both)
+    monkeypatch.setenv("MDMT_WEIGHTS", str(tmp_path))
+    result = CliRunner().invoke(weights_app, ["fetch", "--all"])
+    assert isinstance(result.exception, WeightsNotFound) and "1 file(s) were not fetched" in str(result.exception)
+    assert f"SHA-256 {expected}" in result.output
+
+
+def test_a_damaged_copy_of_the_published_file_is_known_by_its_name(tmp_path: Path) -> None:
+    file = tmp_path / entries()[SMALLEST].file
+    file.write_bytes(b"damaged")
+    with pytest.raises(WeightsRefused, match="damaged or another file"):
+        take(SMALLEST, file, tmp_path / "weights")
+
+
+def test_verify_names_every_file_that_is_not_what_it_should_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MDMT_WEIGHTS", str(tmp_path))
+    for name in ("resnet18", "resnet34"):
+        (tmp_path / entries()[name].file).write_bytes(b"damaged")
+    result = CliRunner().invoke(weights_app, ["verify"])
+    assert isinstance(result.exception, WeightsRefused) and "2 file(s) are not what they should be" in str(result.exception)
+    assert f"efficientnet_lite0: efficientnet-lite0-57934424.pth, SHA-256 {imagenet.PACKAGED_SHA256}" in result.output

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,48 @@ def test_the_folder_is_in_the_state_or_where_the_environment_says(monkeypatch: p
     assert imagenet.folder(Path("home")) == Path("home/weights")
     monkeypatch.setenv("MDMT_WEIGHTS", "elsewhere")
     assert imagenet.folder(Path("home")) == Path("elsewhere")
+
+
+def test_the_manifest_states_what_the_installed_packages_state() -> None:
+    import timm
+    from torchvision import models
+
+    for name, entry in entries().items():
+        if entry.source.startswith("timm"):
+            cfg = timm.get_pretrained_cfg(name)
+            assert (entry.url, entry.licence.lower(), entry.source) == (cfg.url, cfg.license, f"timm {name}.{cfg.tag}")
+            assert entry.parameters == sum(p.numel() for p in timm.create_model(name).parameters())
+        else:
+            weights = models.get_model_weights(name).IMAGENET1K_V1
+            assert entry.url == weights.url
+            assert (entry.parameters, entry.mebibytes) == (weights.meta["num_params"], weights.meta["_file_size"])
+
+
+def test_a_digest_is_listed_only_where_the_publishers_file_name_bears_it_out() -> None:
+    for name, entry in entries().items():
+        if entry.sha256_prefix is None:
+            assert entry.sha256 is None, name
+        else:
+            assert len(entry.sha256_prefix) >= 8 and entry.file.endswith(f"-{entry.sha256_prefix}.pth"), name
+
+
+def test_a_damaged_note_is_named_and_not_guessed_around(tmp_path: Path) -> None:
+    path = placed(tmp_path, OTHER)
+    (tmp_path / f"{path.name}.json").write_bytes(b"{")
+    with pytest.raises(WeightsRefused, match=r"note resnet18\.pth\.json .* is damaged"):
+        digest(OTHER, tmp_path)
+
+
+def test_a_folder_that_only_others_may_write_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / f"{OTHER}.pth").write_bytes(b"weights")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "not yours")
+
+    monkeypatch.setattr(imagenet.durable, "write", refuse)
+    assert digest(OTHER, tmp_path) == imagenet.sha256(tmp_path / f"{OTHER}.pth")
+
+
+def test_neither_the_manifest_nor_the_verbs_load_torch() -> None:
+    lines = "import sys; import services.commands.weights as w; w.imagenet.entries(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", lines], check=False).returncode == 0

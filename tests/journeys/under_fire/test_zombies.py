@@ -77,7 +77,7 @@ def test_workers_killed_at_random_moments_cost_one_epoch_each_and_no_result(
     Runner(other.jobs(units), calm, workers=2).wait()
     runner = Runner(ground.jobs(units, attempts=100), tmp_path, workers=2)
     seen = 0
-    while not runner.over and killed < 20:
+    while not runner.over and killed < 12:
         told = len(events(tmp_path / "journal.jsonl"))
         if told < seen + 2:  # a process killed again and again before it is ready is another story: WorkersFail
             time.sleep(0.02)

@@ -1,6 +1,7 @@
 """Files of pretrained weights → tensors in their places. Only tensors are read: a pickle that holds code is refused, not run."""
 
 import pickle
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from training.imagenet import WeightsRefused
 
 Tensors = Mapping[str, Tensor]
 # What torch.load raises on truncated, altered or foreign files, besides its refusal of code.
-_UNREADABLE = (RuntimeError, EOFError, ValueError, TypeError, LookupError, AttributeError, AssertionError, OSError)
+_UNREADABLE = (RuntimeError, EOFError, ValueError, TypeError, LookupError, AttributeError, AssertionError, OSError, struct.error)
 
 
 def read(path: Path) -> dict[str, Tensor]:
