@@ -14,14 +14,26 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from services.commands import downloading
+from services.commands import checking, downloading, weights
 from services.commands.downloading import DownloadFailed, fetch
 from services.commands.weights import take, weights_app
 from training import imagenet
 from training.imagenet import Entry, WeightsNotFound, WeightsRefused, digest, entries, find
-from training.learning.backbones import build
+from training.learning.backbones import build, check
 
 SMALLEST = "shufflenet_v2_x0_5"
+
+
+@pytest.fixture(autouse=True)
+def checked_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The check that is a program of its own, without the seconds that loading torch anew takes; one test below runs the program."""
+
+    def refuse_unfit(name: str, file: Path) -> None:
+        if check.main([name, str(file)]):
+            raise WeightsRefused(capsys.readouterr().err)
+
+    for module in (downloading, weights):
+        monkeypatch.setattr(module, "refuse_unfit", refuse_unfit)
 
 
 def checkpoint(path: Path) -> Path:
@@ -138,6 +150,14 @@ def test_the_verbs_list_verify_and_refuse_wrong_usage(tmp_path: Path, monkeypatc
     assert runner.invoke(weights_app, ["fetch", SMALLEST, "--all"]).exit_code == 2
     kept = runner.invoke(weights_app, ["fetch", SMALLEST])
     assert (kept.exit_code, "left as it is" in kept.output) == (0, True)
+
+
+def test_the_check_is_a_program_of_its_own_whose_reason_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("other.pth").write_bytes(b"no checkpoint")
+    with pytest.raises(WeightsRefused, match=r"^other\.pth (holds more|cannot be read)"):
+        checking.refuse_unfit(SMALLEST, Path("other.pth"))
+    checking.refuse_unfit(SMALLEST, checkpoint(Path("good.pth")))
 
 
 def test_certificates_are_checked() -> None:

@@ -24,8 +24,8 @@ Measured = Mapping[tuple[str, int, str], float]  # (backbone, size, device) → 
 @dataclass(frozen=True)
 class Estimate:
     """`counts`: (experiment, scheme, subset) → (units in the tables, of which new: not counted in a row above). Hours are of one worker,
-    `critical` those of the longest chain of units that start from each other: more workers cannot be faster. `unknown` backbones
-    have no measured cost for the device. `sources` says where costs come from."""
+    `critical` those of the longest chain of units that start from each other: more workers cannot be faster. Backbones that nobody has
+    measured on the recipe's device are `unknown`, and count with the hours of one CPU thread. `sources` says where costs come from."""
 
     counts: dict[tuple[str, str, str], tuple[int, int]]
     units: int
@@ -57,8 +57,10 @@ def estimate(plan: Plan, known: Measured) -> Estimate:
         row = counts[unit.experiment, unit.scheme, unit.subset]
         row.update(["all"] if unit.fingerprint in seen else ["all", "new"])
         seen.add(unit.fingerprint)
-    costs = {unit.backbone.name: _cost(unit, known, table) for unit in plan.distinct.values()}
-    hours = {f: _hours(unit, costs[unit.backbone.name] or 0.0) for f, unit in plan.distinct.items()}
+    one_each = {unit.backbone.name: unit for unit in plan.distinct.values()}
+    own = {name: known.get((name, unit.size, unit.device)) for name, unit in one_each.items()}
+    costs = {name: own[name] or _of_a_cpu(unit, table) for name, unit in one_each.items()}
+    hours = {f: _hours(unit, costs[unit.backbone.name]) for f, unit in plan.distinct.items()}
     ends: dict[str, tuple[float, float]] = {}
     before: dict[str, str | None] = {}
     for fingerprint, unit in plan.distinct.items():
@@ -70,9 +72,9 @@ def estimate(plan: Plan, known: Measured) -> Estimate:
     while link:
         chain.append(plan.distinct[link].title)
         link = before[link]
-    own = sorted({name for name, size, device in known if any(u.backbone.name == name for u in plan.distinct.values())})
-    sources = [f"{len(own)} backbone(s) from finished units in MLflow"] if own else []
-    sources += [f"costs.json: one thread of {table['cpu']}"]
+    told = sum(cost is not None for cost in own.values())
+    sources = [f"{told} backbone(s) from finished units in MLflow"] if told else []
+    sources += [f"{len(own) - told} from costs.json: one thread of {table['cpu']}"] if told < len(own) else []
     return Estimate(
         counts={key: (row["all"], row["new"]) for key, row in counts.items()},
         units=len(plan.units),
@@ -80,19 +82,14 @@ def estimate(plan: Plan, known: Measured) -> Estimate:
         hours=(sum(h[0] for h in hours.values()), sum(h[1] for h in hours.values())),
         critical=critical,
         chain=tuple(reversed(chain)),
-        unknown=tuple(sorted(name for name, cost in costs.items() if cost is None)),
+        unknown=tuple(sorted(name for name, unit in one_each.items() if own[name] is None and unit.device != "cpu")),
         sources=tuple(sources),
     )
 
 
-def _cost(unit: Unit, known: Measured, table: dict[str, dict[str, dict[str, dict[str, float]]]]) -> float | None:
-    """Seconds per training film and epoch; None for a GPU that nobody has measured. Between sizes cost grows as the area."""
-    own = known.get((unit.backbone.name, unit.size, unit.device))
-    if own is not None:
-        return own
-    sizes = table["milliseconds"].get(unit.backbone.name)
-    if unit.device != "cpu" or sizes is None:
-        return None
+def _of_a_cpu(unit: Unit, table: dict[str, dict[str, dict[str, dict[str, float]]]]) -> float:
+    """Seconds per training film and epoch of one CPU thread, from the committed table; between sizes cost grows as the area."""
+    sizes = table["milliseconds"][unit.backbone.name]
     near = min(sizes, key=lambda size: abs(int(size) - unit.size))
     return sizes[near]["train"] / 1000 * (unit.size / int(near)) ** 2
 
