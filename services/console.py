@@ -139,7 +139,7 @@ def plan_report(estimate: Estimate, workers: int) -> Table:
         f"costs: {'; '.join(estimate.sources)}"
     )
     if estimate.unknown:
-        table.caption += f"\nnobody has measured these on the recipe's device, their hours are of one CPU thread: {', '.join(estimate.unknown)}"
+        table.caption += f"\nnot measured on this device, hours of one CPU thread: {', '.join(estimate.unknown)}"
     return table
 
 

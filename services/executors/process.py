@@ -19,6 +19,7 @@ TICK_SECONDS = 0.5
 STOP_SECONDS = 10.0
 # A tracking server that does not answer is tried again by the delivery, which knows how; the client itself should give up soon.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 
 
@@ -91,7 +92,7 @@ class _Worker:
         self.backbone: str | None = None
         self.units: dict[str, Job] = {}  # what is lost with the process: being trained, or on its way to MLflow
         self._silence, self._last, self._hung = 0.0, time.monotonic(), False
-        own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2]), **PATIENCE}
+        own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2]), **PATIENCE, **QUIET}
         if devices:
             own["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
         self._process = subprocess.Popen(

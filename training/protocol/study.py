@@ -1,6 +1,8 @@
 """A study: the stages in the order of the work, each of which finds what an earlier call has already done."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -18,7 +20,7 @@ from training.evaluation.report import write_report
 from training.evaluation.results import Results
 from training.protocol import lung_unet
 from training.protocol.claims import ClaimTable
-from training.protocol.desk import WEIGHTS
+from training.protocol.desk import WEIGHTS, sweep
 from training.protocol.job import Event, Job
 from training.protocol.plan import REFIT, Plan, make_plan
 from training.protocol.recipe import BackboneChoice, Recipe, find_data
@@ -72,6 +74,7 @@ class Study:
         self._data, self._executor, self._workers = find_data(recipe, data), executor, workers
         self._stores: dict[str, FilmStore] | None = None
         self._plan: Plan | None = None
+        self._drops: ThreadPoolExecutor | None = None
 
     @cached_property
     def cohorts(self) -> list[Cohort]:
@@ -160,9 +163,12 @@ class Study:
         view.units(plan, len(jobs))
         known = {fingerprint: run.info.run_id for fingerprint, run in finished.items()}
         schedule = Schedule(jobs, known, self.claims, self._listener(plan, set(finished), view))
+        sweep(tracking.home, finished)
         if jobs:
-            self._executor.run(schedule)
-            finished = self.tracking.finished()
+            with self._dropping():
+                self._executor.run(schedule)
+            finished = tracking.finished()
+            sweep(tracking.home, finished)
         for group, units in plan.groups.items():
             members = [finished[unit.fingerprint] for unit in units if unit.fingerprint in finished]
             summarise(groups[group], units, members, self.recipe.running.pictures != "none", self.tracking)
@@ -226,11 +232,27 @@ class Study:
             view.unit_event(unit, event)
             if event["event"] == "done":
                 done.add(event["unit"])
-                for parent in unit.parents if self.recipe.running.keep_weights == "needed" else ():
+                for parent in unit.parents if self._drops is not None else ():
                     if parent in done and plan.children[parent] <= done:
-                        runs.prune(self.tracking.client, self.tracking.find(parent), WEIGHTS)
+                        self._drops.submit(lambda parent=parent: self._drop(parent))
 
         return listen
+
+    @contextmanager
+    def _dropping(self) -> Iterator[None]:
+        """Drop weights as soon as nobody needs them, beside the work: a server that is away must not hold it up."""
+        if self.recipe.running.keep_weights == "needed":
+            self._drops = ThreadPoolExecutor(1)
+        try:
+            yield
+        finally:
+            if self._drops is not None:
+                self._drops.shutdown(cancel_futures=True)
+                self._drops = None
+
+    def _drop(self, fingerprint: str) -> None:
+        with suppress(Exception):  # once more at the end of the run, for all that is left
+            runs.prune(self.tracking.client, self.tracking.find(fingerprint), WEIGHTS)
 
     def results(self) -> Results:
         """Everything the plan has produced so far, read back from MLflow; what is missing says why."""
