@@ -161,7 +161,7 @@ class Study:
         groups = self._group_runs(plan)
         jobs = [self._job(plan, plan.distinct[fingerprint], groups) for fingerprint in needed]
         view.units(plan, len(jobs))
-        known = {fingerprint: run.info.run_id for fingerprint, run in finished.items()}
+        known = {f: run.info.run_id for f, run in finished.items() if f not in needed}
         schedule = Schedule(jobs, known, self.claims, self._listener(plan, set(finished), view))
         sweep(tracking.home, finished)
         if jobs:
