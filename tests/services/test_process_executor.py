@@ -198,8 +198,8 @@ def test_a_frozen_process_that_does_not_take_its_job_does_not_hold_up_the_others
     frozen: list[int] = []
     take = heard.schedule.take
 
-    def freeze_then_take() -> Job | None:
-        job = take()
+    def freeze_then_take(after: str | None = None) -> Job | None:
+        job = take(after)
         if job is not None and not frozen:
             frozen.extend(pid for pid in children() if b"script.py" in Path(f"/proc/{pid}/cmdline").read_bytes())
             os.kill(frozen[0], signal.SIGSTOP)
