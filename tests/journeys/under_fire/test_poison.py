@@ -30,7 +30,10 @@ def test_each_poison_is_quarantined_with_its_kind_after_its_budget_and_the_other
     for kind, one in poison.items():
         reason = last["failed"][one.fingerprint]
         assert reason.startswith(f"{kinds[kind]}, failure 2 of 2 allowed: "), reason
-        assert Counter(run.info.status for run in ground.runs_of(one)) == {"FAILED": 1}
+        # A process that dies between opening a run and noting it leaves one that the next attempt ends as KILLED.
+        ends = Counter(run.info.status for run in ground.runs_of(one))
+        assert ends["FAILED"] == 1, ends
+        assert ends.keys() <= {"FAILED", "KILLED"}, ends
     assert "ArithmeticError: poison" in last["failed"][poison["raise"].fingerprint]
     ground.results(good)
     ground.metrics_are_complete(good)
