@@ -12,7 +12,7 @@ from rich.table import Table
 from training.data.cohort import Cohort
 from training.data.cohorts.phantom import PhantomReport
 from training.data.films import FilmStore
-from training.evaluation.comparison import Line
+from training.evaluation.results import Line
 from training.evaluation.table import HEADER, rows
 from training.protocol.doctor import Finding as Checked
 from training.protocol.estimate import Estimate

@@ -24,9 +24,9 @@ from training.data.cohorts.phantom import PhantomSpec
 from training.data.cohorts.phantom.acquisition import expose
 from training.data.cohorts.phantom.plan import held_out_films
 from training.evaluation.calibration import fit_temperature
-from training.evaluation.comparison import Line
 from training.evaluation.metrics import HEADLINE, mean_and_sd
 from training.evaluation.model_card import model_card
+from training.evaluation.results import Line
 from training.evaluation.table import percent
 from training.learning.network import Network, export_onnx
 from training.protocol.desk import WEIGHTS as UNIT_WEIGHTS

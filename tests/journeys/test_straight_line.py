@@ -22,7 +22,7 @@ from serving.server import running
 from serving.settings import Settings
 from tests.serving.tiny_bundle import encoded
 from training.data.cohorts.phantom import PhantomSpec, generate
-from training.evaluation.comparison import Line
+from training.evaluation.results import Line
 from training.learning.fitting import predict
 from training.learning.network import create
 from training.protocol.plan import Plan

@@ -11,7 +11,7 @@ from services.tracking.server import NothingTracked, serve_ui, ui_command
 from tests.training.protocol.test_plan import BASE, COHORTS
 from tests.training.protocol.tiny import stores_of
 from training.data.cohorts.phantom import PhantomReport
-from training.evaluation.comparison import Line
+from training.evaluation.results import Line
 from training.protocol.doctor import Finding
 from training.protocol.estimate import Estimate
 
@@ -38,7 +38,10 @@ def shown(what: RenderableType) -> str:
 
 def line(experiment: str, task: str) -> Line:
     folds = {name: [0.5, 0.7] for name in ("acc", "f1", "gmean", "auc")}
-    return Line(experiment, experiment.upper(), "resnet18", "scratch", "all", "cv", task, folds, {}, 42)
+    return Line(
+        experiment=experiment, title=experiment.upper(), backbone="resnet18", weights="scratch", subset="all", scheme="cv", task=task,
+        folds=folds, pooled={}, films=42,
+    )  # fmt: skip
 
 
 def test_the_comparison_shows_mean_and_sd_in_percent_of_every_line() -> None:

@@ -10,7 +10,7 @@ from cxr.bundle import CARD, BundleError
 from cxr.reading import read
 from tests.serving.tiny_bundle import write_bundle
 from tests.training.protocol.tiny import tiny_recipe
-from training.evaluation.comparison import Line
+from training.evaluation.results import Line
 from training.protocol.recipe import BackboneChoice, Recipe, RecipeError
 from training.registry import GateClosed, estimates_of, golden_film, pick, promote
 from training.tracking import Tracking, default_uri

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.tasks import Task
-from training.evaluation.metrics import Predictions, auc, confusion, from_counts
+from training.evaluation.metrics import Predictions, auc, brier, confusion, expected_calibration_error, from_counts
 
-METRICS = ("acc", "f1", "gmean", "auc", "kappa", "mae")
+METRICS = ("acc", "f1", "gmean", "auc", "brier", "ece", "kappa", "mae")
 CLASSWISE = ("f1", "gmean", "auc", "kappa")
 _BLOCK = 100_000  # weights held at once, so that memory does not grow with the number of draws
 
@@ -23,7 +23,8 @@ def intervals(
 
     A draw that lost a class the films have is left out of the `CLASSWISE` metrics, which would be of other classes than the figure
     beside them. A metric without any draw left, or not defined on the films themselves, is left out. One person gives an interval of no
-    width: there is nothing to draw from. Raises ValueError without films, for draws < 1 and for a level outside (0, 1).
+    width: there is nothing to draw from. Fewer films in a bin look less calibrated, so the interval of "ece" leans upwards and may lie
+    above the figure. Raises ValueError without films, for draws < 1 and for a level outside (0, 1).
     """
     if not len(predictions) or draws < 1 or not 0 < level < 1:
         raise ValueError(
@@ -38,6 +39,8 @@ def intervals(
         counts = (weights @ cells).reshape(-1, len(task.classes), len(task.classes))
         figures = from_counts(task, counts)
         figures["auc"] = auc(task, predictions.truth, predictions.probabilities, weights)
+        figures["brier"] = brier(predictions.truth, predictions.probabilities, weights)
+        figures["ece"] = expected_calibration_error(predictions.truth, predictions.probabilities, weights=weights)
         whole = (counts.sum(axis=2)[:, occur] > 0).all(axis=1)
         for name in METRICS:
             if name in figures:

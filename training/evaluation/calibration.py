@@ -54,8 +54,8 @@ def calibrated_figures(
     probabilities = softmax(test_logits, temperature)
     return {
         "temperature": temperature,
-        "ece_calibrated": expected_calibration_error(test_truth, probabilities),
-        "brier_calibrated": brier(test_truth, probabilities),
+        "ece_calibrated": float(expected_calibration_error(test_truth, probabilities)),
+        "brier_calibrated": float(brier(test_truth, probabilities)),
         "nll": negative_log_likelihood(test_logits, test_truth, 1.0),
         "nll_calibrated": negative_log_likelihood(test_logits, test_truth, temperature),
     }

@@ -78,8 +78,8 @@ def evaluate(task: Task, predictions: Predictions) -> dict[str, float]:
     values |= {f"recall_{name.lower()}": _recalls(counts)[i] for i, name in enumerate(task.classes)}
     figures = {name: float(value) for name, value in values.items() if not np.isnan(value)}
     return figures | {
-        "ece": expected_calibration_error(truth, probabilities),
-        "brier": brier(truth, probabilities),
+        "ece": float(expected_calibration_error(truth, probabilities)),
+        "brier": float(brier(truth, probabilities)),
         "n": float(len(truth)),
     }
 
@@ -120,18 +120,28 @@ def auc(task: Task, truth: NDArray[np.int64], probabilities: Floats, weights: Fl
     return areas
 
 
-def expected_calibration_error(truth: NDArray[np.int64], probabilities: NDArray[np.float64], bins: int = 10) -> float:
-    """Mean |confidence − accuracy| of the predicted class over equal-width bins, weighted by films."""
+def expected_calibration_error(
+    truth: NDArray[np.int64], probabilities: Floats, bins: int = 10, weights: Floats | None = None
+) -> Floats:
+    """Mean |confidence − accuracy| of the predicted class over equal-width bins, weighted by films.
+
+    `weights` (..., N) say how often each film counts (None: once); the answer is (...).
+    """
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
     place = np.minimum((confidence * bins).astype(int), bins - 1)
-    weights = np.bincount(place, minlength=bins)
-    gap = np.abs(np.bincount(place, confidence, bins) - np.bincount(place, right, bins))
-    return float(gap[weights > 0].sum() / len(truth))
+    if weights is None:
+        gap = np.abs(np.bincount(place, confidence, bins) - np.bincount(place, right, bins))
+        return np.asarray(gap[np.bincount(place, minlength=bins) > 0].sum() / len(truth))
+    gap = weights @ ((confidence - right)[:, None] * np.eye(bins)[place])  # (..., bins)
+    error: Floats = np.abs(gap).sum(-1) / weights.sum(-1)
+    return error
 
 
-def brier(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float:
-    """Mean over films of the squared distance to the truth, summed over classes: 0 to 2 (Brier, 1950)."""
-    return float(((probabilities - np.eye(probabilities.shape[1])[truth]) ** 2).sum(axis=1).mean())
+def brier(truth: NDArray[np.int64], probabilities: Floats, weights: Floats | None = None) -> Floats:
+    """Mean over films of the squared distance to the truth, summed over classes: 0 to 2 (Brier, 1950). `weights` as above."""
+    distance = ((probabilities - np.eye(probabilities.shape[1])[truth]) ** 2).sum(axis=1)
+    score: Floats = distance.mean() if weights is None else weights @ distance / weights.sum(-1)
+    return score
 
 
 def confusion(task: Task, predictions: Predictions) -> NDArray[np.int64]:

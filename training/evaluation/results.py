@@ -7,16 +7,10 @@ from typing import Literal
 from training.evaluation.metrics import Predictions
 
 
-@dataclass(frozen=True)
-class UnitResult:
-    """One task of one unit. A unit of two tasks gives two of these.
-
-    `subset` names the films used ("all", or a release such as "release-1"), `scheme` is "cv" or "loco", `fold` "cv-0" or "loco-A",
-    `repeat` counts repetitions of the scheme with other seeds. `figures` holds the test metrics without prefix ("acc", "f1",
-    "gmean", "auc", "brier", "ece", for ordinal tasks "kappa" and "mae", calibrated ones "ece_calibrated", …); `history` one row per
-    epoch ("train_loss", "val_loss", …). A unit that is not finished has `state` "quarantined" (with the reason) or "missing",
-    and no test predictions.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What was trained, on which films (`subset`: "all", or a release such as "release-1") divided how (`scheme`: "cv" or "loco"), and
+    the task that is looked at."""
 
     experiment: str
     title: str
@@ -24,9 +18,21 @@ class UnitResult:
     weights: str
     subset: str
     scheme: str
+    task: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitResult(Setting):
+    """One task of one unit. A unit of two tasks gives two of these.
+
+    `fold` is "cv-0" or "loco-A", `repeat` counts repetitions of the scheme with other seeds. `figures` holds the test metrics without
+    prefix ("acc", "f1", "gmean", "auc", "brier", "ece", for ordinal tasks "kappa" and "mae", calibrated ones "ece_calibrated", …);
+    `history` one row per epoch ("train_loss", "val_loss", …). A unit that is not finished has `state` "quarantined" (with the reason)
+    or "missing", and no test predictions.
+    """
+
     repeat: int
     fold: str
-    task: str
     state: Literal["finished", "quarantined", "missing"]
     reason: str = ""
     test: Predictions | None = None
@@ -35,6 +41,17 @@ class UnitResult:
     best_epoch: int = 0
     run_id: str = ""
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line(Setting):
+    """A group of folds: `folds[metric]` holds a value per fold, `pooled[metric]` one over all test films at once; `missing` folds have
+    no result."""
+
+    folds: Mapping[str, list[float]]
+    pooled: Mapping[str, float]
+    films: int
+    missing: int = 0
 
 
 @dataclass(frozen=True)

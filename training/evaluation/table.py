@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from training.evaluation.comparison import Line
 from training.evaluation.metrics import HEADLINE, mean_and_sd
+from training.evaluation.results import Line
 
 HEADER = ("experiment", "backbone", "start", "scheme", "task", "films", "ACC", "F1", "G-mean", "AUC", "pooled ACC", "pooled AUC")
 

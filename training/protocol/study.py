@@ -15,9 +15,8 @@ from mlflow.entities import Run
 from training import imagenet, runs
 from training.data.cohort import Cohort
 from training.data.films import FilmStore, prepare_cohort
-from training.evaluation.comparison import Line
 from training.evaluation.report import write_report
-from training.evaluation.results import Results
+from training.evaluation.results import Line, Results
 from training.protocol import lung_unet
 from training.protocol.claims import ClaimTable
 from training.protocol.desk import WEIGHTS, sweep

@@ -6,17 +6,17 @@ holds 61 % of the films) they can be far apart.
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 from mlflow.entities import Run
 
-from cxr.tasks import by_name
+from cxr.tasks import TASKS, by_name
 from training.evaluation import plots
-from training.evaluation.comparison import Line
 from training.evaluation.metrics import HEADLINE, Predictions, evaluate, mean_and_sd, pooled
-from training.evaluation.results import Results, UnitResult
+from training.evaluation.results import Line, Results, Setting, UnitResult
 from training.protocol.desk import HISTORY
 from training.protocol.plan import Plan
 from training.protocol.recipe import Recipe
@@ -113,19 +113,19 @@ def _provenance(plan: Plan, recipe: Recipe, finished: Mapping[str, Run]) -> dict
 
 def compare(results: Results) -> list[Line]:
     """One line per group of folds and task that has any result."""
-    groups: dict[tuple[str, ...], list[UnitResult]] = {}
+    groups: dict[Setting, list[UnitResult]] = {}
     for unit in results.units:
-        key = (unit.experiment, unit.title, unit.backbone, unit.weights, unit.subset, unit.scheme, unit.task)
-        groups.setdefault(key, []).append(unit)
+        setting = Setting(**{field.name: getattr(unit, field.name) for field in fields(Setting)})
+        groups.setdefault(setting, []).append(unit)
     lines = []
-    for key, members in groups.items():
+    for setting, members in groups.items():
         done = [unit for unit in members if unit.test is not None]
         if not done:
             continue
         together = pooled([unit.test for unit in done if unit.test is not None])
         folds = {metric: [unit.figures[metric] for unit in done if metric in unit.figures] for metric in HEADLINE}
-        task = by_name((members[0].task,))[0]
-        lines.append(Line(*key, folds, evaluate(task, together), len(together), len(members) - len(done)))
+        figures, missing = evaluate(TASKS[setting.task], together), len(members) - len(done)
+        lines.append(Line(**asdict(setting), folds=folds, pooled=figures, films=len(together), missing=missing))
     return lines
 
 

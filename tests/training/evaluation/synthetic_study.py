@@ -45,7 +45,10 @@ def study(
                         for task in tasks:
                             n = films if task == PROGNOSIS.name else severity_films
                             test = predictions(rng, TASKS[task], n, SKILL[experiment] + 0.1 * i, f"{subset}{fold}{task}")
-                            unit = UnitResult(experiment, title, backbone, weights, subset, scheme, 0, fold, task, "finished")
+                            unit = UnitResult(
+                                experiment=experiment, title=title, backbone=backbone, weights=weights, subset=subset, scheme=scheme,
+                                repeat=0, fold=fold, task=task, state="finished",
+                            )  # fmt: skip
                             figures = evaluate(TASKS[task], test) | CALIBRATED
                             units.append(
                                 replace(unit, test=test, figures=figures, history=history, best_epoch=epochs // 2, run_id=run)

@@ -191,7 +191,7 @@ def test_the_centre_table_has_the_films_and_the_interval_of_the_best_backbone(pa
     value = evaluate(PROGNOSIS, unit.test)["acc"]
     row = next(r for r in page.rows("prognosis, films: all", place=1) if r[:2] == ["B", "MDMT"])
     assert row[2:4] == ["80", "3/3"]
-    assert row[8] == f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    assert row[10] == f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def test_what_failed_and_what_is_missing_is_listed_with_its_reason_as_text(holed: Page, page: Page) -> None:

@@ -6,8 +6,8 @@ import pytest
 from jinja2 import UndefinedError
 
 from cxr.tasks import PROGNOSIS, SEVERITY
-from training.evaluation.comparison import Line
 from training.evaluation.model_card import NOTICE, model_card
+from training.evaluation.results import Line
 from training.evaluation.table import HEADER, markdown, percent, rows
 
 LINE = Line(

@@ -10,7 +10,6 @@ from cxr.tasks import TASKS
 from training.evaluation.bootstrap import intervals
 from training.evaluation.metrics import Predictions, evaluate
 from training.evaluation.report.survey import Group, Survey
-from training.evaluation.report.task_metrics import interval_metrics
 
 FIRST = ("acc", "f1", "gmean", "auc", "brier", "ece", "kappa", "mae")
 DRAWS = 200  # of the bootstrap per row: quick for the hundreds of rows of a whole study; the page's own intervals have 1,000
@@ -74,7 +73,7 @@ def _pooled(task: str, predictions: Predictions, known: dict[bytes, dict[str, Ra
         known[content] = intervals(TASKS[task], predictions, draws=DRAWS)
     row = []
     for name in FIRST:
-        low, high = known[content].get(name, (None, None)) if name in interval_metrics(task) else (None, None)
+        low, high = known[content].get(name, (None, None))
         row += [_number(figures.get(name)), _number(low), _number(high)]
     return row
 

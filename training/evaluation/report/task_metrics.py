@@ -1,6 +1,7 @@
 """Which figures tell how well a task is answered."""
 
 from cxr.tasks import TASKS
+from training.evaluation import bootstrap
 from training.evaluation.report.published import METRICS
 
 
@@ -11,4 +12,4 @@ def table_metrics(task: str) -> tuple[str, ...]:
 
 def interval_metrics(task: str) -> tuple[str, ...]:
     """What bootstrap intervals are given of."""
-    return ("acc", "f1", "gmean", "auc", "kappa", "mae") if TASKS[task].ordinal else ("acc", "f1", "gmean", "auc")
+    return bootstrap.METRICS if TASKS[task].ordinal else tuple(m for m in bootstrap.METRICS if m not in ("kappa", "mae"))
