@@ -16,6 +16,7 @@ from training.learning.course import Course
 from training.learning.mixing import cut, epoch_batches
 from training.learning.network import Network
 from training.learning.objective import masked_loss
+from training.learning.team import ALONE, Team
 from training.learning.weighting import weighting
 from training.settings import Training
 
@@ -43,6 +44,7 @@ def fit(
     device: str = "cpu",
     keep_going: Callable[[], None] | None = None,
     identity: str = "",
+    team: Team = ALONE,
 ) -> Fit:
     """Train until validation stops improving; the lowest validation loss wins (paper section 3.2).
 
@@ -53,19 +55,20 @@ def fit(
     CPU with the same number of threads to the bit. `identity` (the unit's fingerprint) says whose checkpoint it is; another one's is
     refused (ForeignCheckpoint). A full disk raises DiskFull; the same call goes on later. `progress` hears each epoch once, and again
     only the one that was killed before its checkpoint was written. `keep_going` is called before every batch and every checkpoint,
-    should take no time, and stops the training by raising.
+    should take no time, and stops the training by raising. One of a `team` does its part of every batch, and rank 0 the writing;
+    all of them have equal results (see `fit_together`, which starts them).
     """
     if checkpoints and not identity:
         raise ValueError("checkpoints need an identity, which decides who may go on from them: pass the unit's fingerprint")
     network.to(device, memory_format=torch.channels_last)
     course = Course(network, weighting(settings, train).to(device), settings)
     if checkpoints:
-        course.resume(checkpoints, identity)
+        team.in_turn(lambda: course.resume(checkpoints, identity))
     pause = keep_going or _never
     while not course.finished:
         rate = course.set_learning_rate()
-        figures = _train_epoch(course, train, seed, pause)
-        figures |= evaluate_loss(network, val, settings)
+        figures = _train_epoch(course, train, seed, pause, team)
+        figures |= evaluate_loss(network, val, settings, team)
         figures |= {"learning_rate": rate} | course.weighting.figures()
         if not math.isfinite(figures["train_loss"] + figures["val_loss"]):
             raise FloatingPointError(
@@ -77,7 +80,8 @@ def fit(
         course.close_epoch(figures)
         if checkpoints and not course.finished:
             pause()
-            course.save(checkpoints, identity)
+            if team.rank == 0:
+                course.save(checkpoints, identity)
     network.load_state_dict(course.best_weights)
     return Fit(network, course.best_epoch, course.history)
 
@@ -86,29 +90,33 @@ def _never() -> None:
     """What stops a training that nobody stops."""
 
 
-def _train_epoch(course: Course, train: Samples, seed: int, pause: Callable[[], None]) -> dict[str, float]:
+def _train_epoch(course: Course, train: Samples, seed: int, pause: Callable[[], None], team: Team) -> dict[str, float]:
     network, settings, epoch = course.network, course.settings, course.epoch + 1
     device = network.device
     network.train()
-    torch.manual_seed(seed * 1_000_003 + epoch)  # dropout: the epoch, not the history, decides
+    forward = team.wrap(network, course.weighting)
+    torch.manual_seed(team.stream(seed * 1_000_003 + epoch))  # dropout: the epoch, not the history, decides
     total, seen = torch.zeros((), device=device), 0
-    for rows, passes in epoch_batches(train, settings.batch_size, settings.mixing, seed, epoch):
+    for batch, passes in epoch_batches(train, settings.batch_size, settings.mixing, seed, epoch):
         pause()
-        keys = train.keys[rows] + passes * _NEXT_PASS
+        share = team.share(len(batch))
+        rows = batch[share.places]
+        keys = train.keys[rows] + passes[share.places] * _NEXT_PASS
         films = augment(_on(device, train.films[rows])[:, None], keys, seed, epoch, settings.augmentation)
         labels, known = _on(device, train.labels[rows]), _on(device, train.known[rows])
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-            logits = network(films.contiguous(memory_format=torch.channels_last))
+            logits = forward(films.contiguous(memory_format=torch.channels_last))
         loss = masked_loss(
             logits, labels, known, train.tasks,
             settings.reduction, settings.squared_error, settings.label_smoothing, course.weighting,
         )  # fmt: skip
         course.optimiser.zero_grad(set_to_none=True)
-        loss.total.backward()
+        (loss.total * team.weight(share, len(batch), settings.reduction)).backward()
         course.optimiser.step()
-        total += torch.stack(list(loss.sums.values())).sum().detach()
-        seen += int(train.known[rows].sum())
-    return {"train_loss": float(total) / max(seen, 1)}
+        total += torch.stack(list(loss.sums.values())).sum().detach() / share.copies
+        seen += int(train.known[batch].sum())
+    team.average_statistics(network)
+    return {"train_loss": float(team.total(total)) / max(seen, 1)}
 
 
 def _on(device: torch.device, array: NDArray[np.generic]) -> Tensor:
@@ -118,20 +126,23 @@ def _on(device: torch.device, array: NDArray[np.generic]) -> Tensor:
 
 
 @torch.inference_mode()
-def predict(network: Network, films: NDArray[np.uint8], batch_size: int = 64) -> dict[str, NDArray[np.float32]]:
+def predict(
+    network: Network, films: NDArray[np.uint8], batch_size: int = 64, team: Team = ALONE
+) -> dict[str, NDArray[np.float32]]:
     """Films (N, S, S) uint8 → {task: (N, classes) logits}, in evaluation mode, computed where the network is."""
     network.eval()
-    pieces = [network(_on(network.device, films[i : i + batch_size])[:, None]) for i in range(0, len(films), batch_size)]
+    starts = team.turns(range(0, len(films), batch_size))
+    pieces = team.gather({i: network(_on(network.device, films[i : i + batch_size])[:, None]) for i in starts})
     return {task.name: torch.cat([piece[task.name] for piece in pieces]).float().cpu().numpy() for task in network.tasks}
 
 
-def evaluate_loss(network: Network, val: Samples, settings: Training) -> dict[str, float]:
+def evaluate_loss(network: Network, val: Samples, settings: Training, team: Team = ALONE) -> dict[str, float]:
     """{"val_loss": sum over tasks of the mean loss, "val_loss_<task>", "val_accuracy_<task>"}.
 
     A mean per task, so that the larger data set does not decide alone when to stop. The loss of a task is that of training (cross-
     entropy or squared error), without label smoothing and task weights: runs that differ in these stay comparable.
     """
-    logits = {name: torch.from_numpy(rows) for name, rows in predict(network, val.films).items()}
+    logits = {name: torch.from_numpy(rows) for name, rows in predict(network, val.films, team=team).items()}
     known, labels = torch.from_numpy(val.known), torch.from_numpy(val.labels)
     loss = masked_loss(logits, labels, known, val.tasks, squared_error=settings.squared_error)
     figures = {f"val_loss_{t}": float(loss.sums[t] / loss.counts[t]) for t in val.tasks if loss.counts[t]}

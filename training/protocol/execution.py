@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from training.evaluation.calibration import calibrated_figures
 from training.evaluation.conformal import conformal_figures
 from training.evaluation.metrics import HEADLINE, Predictions, evaluate
 from training.learning.backbones.backbone import average
+from training.learning.distributed import fit_together
 from training.learning.fitting import Fit, fit, predict, reestimate_batch_norm
 from training.learning.network import Network, create
 from training.protocol.desk import HISTORY, WEIGHTS, Desk, Outcome
@@ -46,7 +48,8 @@ def train(
 
     parts = {role: collect(unit, stores, role) for role in ROLES if unit.part(role)}
     network = start(unit, weights, fetch, parts["train"])
-    fitted = fit(
+    one_fit = fit if unit.gpus_per_unit == 1 else partial(fit_together, unit.gpus_per_unit)
+    fitted = one_fit(
         network, parts["train"], parts["val"], unit.training, unit.seed, each_epoch,
         checkpoints=desk.checkpoints, identity=unit.fingerprint, device=unit.device, keep_going=keep_going,
     )  # fmt: skip

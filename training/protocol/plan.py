@@ -135,6 +135,7 @@ def units_of(
             size=recipe.pipeline.size,
             device=recipe.device,
             threads=recipe.threads,
+            gpus_per_unit=recipe.gpus_per_unit,
             sheet=division.sheet(experiment.tasks),
         )
     return tuple(made.values())

@@ -92,7 +92,8 @@ class Running(_Value):
     `attempts`: failures of a unit (exception, killed, hang, segfault) before it is quarantined. `silence_minutes`: a worker that says
     nothing for so long hangs. `keep_weights`: of "all" units for ever, or only while they are "needed" by units that start from them.
     `pictures`: plots of every unit, of groups of folds only, or none. `lease_seconds`: a unit whose runner is silent for so long is free.
-    `free_gib`: no unit starts with less disk than this.
+    `free_gib`: no unit starts with less disk than this. `units_per_gpu`: small units that train side by side on one GPU; without a
+    meaning on a CPU.
     """
 
     attempts: int = Field(3, ge=1)
@@ -101,6 +102,7 @@ class Running(_Value):
     pictures: Literal["units", "groups", "none"] = "units"
     lease_seconds: float = Field(60, ge=1)
     free_gib: float = Field(2, ge=0)
+    units_per_gpu: int = Field(1, ge=1)
 
 
 class Recipe(_Value):
@@ -112,6 +114,10 @@ class Recipe(_Value):
     authors' code does). `pick`: the backbone that is refitted and registered has the highest mean of this metric of task `headline`
     over the folds of the first scheme and the last subset. `threads` of a unit on a CPU are part of its result: sums are rounded in
     another order. `tuned`: subset/fold → what `mdmt tune` found for it.
+
+    `gpus_per_unit` above 1: so many processes train one unit, each on a GPU and on its part of every batch (`learning/distributed.py`).
+    Batches, learning rate and loss stay those of one process. BatchNorm sees whole batches (SyncBatchNorm). With device "cpu" these
+    are processes of `threads` threads without a GPU, where BatchNorm sees each process's part and averages its running statistics.
     """
 
     name: str
@@ -135,6 +141,7 @@ class Recipe(_Value):
     seed: int = Field(0, ge=0)
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = Field(1, ge=1)
+    gpus_per_unit: int = Field(1, ge=1, le=16)
     registered_name: str = "mdmt"
     running: Running = Running()
 
@@ -170,6 +177,22 @@ class Recipe(_Value):
             self.training_of(place)
         return self
 
+    @model_validator(mode="after")
+    def _gpus_have_work(self) -> Self:
+        least = 2 * self.gpus_per_unit
+        for training in (self.training, *(self.training_of(place) for place in self.tuned)):
+            if training.batch_size < least:
+                raise ValueError(
+                    f"batch_size {training.batch_size} leaves fewer than 2 films to each of gpus_per_unit = {self.gpus_per_unit} "
+                    f"processes: use a batch_size of {least} or more, or fewer GPUs"
+                )
+        if self.gpus_per_unit > 1 and self.running.units_per_gpu > 1:
+            raise ValueError(
+                f"gpus_per_unit = {self.gpus_per_unit} and running.units_per_gpu = {self.running.units_per_gpu}: a unit has several "
+                "GPUs, or a GPU several units; set one of them to 1"
+            )
+        return self
+
     @cached_property
     def known_experiments(self) -> Mapping[str, Experiment]:
         """The paper's experiments and the recipe's own, by name."""
@@ -188,6 +211,8 @@ class Recipe(_Value):
     def digest(self) -> str:
         """SHA-256 over all fields that decide results; the order of keys does not matter."""
         deciding = self.model_dump(mode="json", exclude={"running"})
+        if self.gpus_per_unit == 1:
+            del deciding["gpus_per_unit"]  # recipes from before there was a choice keep their digest
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
 

@@ -72,6 +72,7 @@ class Unit(BaseModel):
     size: int
     device: str
     threads: int
+    gpus_per_unit: int = 1
     sheet: Sheet
 
     @cached_property
@@ -91,6 +92,8 @@ class Unit(BaseModel):
         }
         if len(self.parents) > 1:
             deciding |= {"beta": self.beta, "batch_norm": self.batch_norm}
+        if self.gpus_per_unit > 1:
+            deciding["processes"] = self.gpus_per_unit
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
     def _training_that_counts(self) -> dict[str, Any]:
@@ -142,6 +145,7 @@ class Unit(BaseModel):
             "seed": self.seed,
             "size": self.size,
             "threads": self.threads,
+            "gpus_per_unit": self.gpus_per_unit,
             "start": self.start,
             "batch_norm": self.batch_norm,
             "beta": self.beta,
