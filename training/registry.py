@@ -1,6 +1,5 @@
-"""From finished units to what is served: pick → refit → bundle → register → gate → alias."""
+"""From a refitted unit to a registered version: bundle and register. What is picked before and promoted after: `promotion`."""
 
-import getpass
 import hashlib
 import io
 import tempfile
@@ -10,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from mlflow.exceptions import MlflowException
 from PIL import Image
 from safetensors.torch import load_file
 
-from cxr.bundle import CARD, GOLDEN, NETWORK, SEGMENTER, WEIGHTS, Bundle, GoldenCase, Manifest, write_manifest
+from cxr.bundle import CARD, GOLDEN, NETWORK, SEGMENTER, WEIGHTS, GoldenCase, Manifest, write_manifest
 from cxr.engine import Engine
 from cxr.pipeline import prepare
 from cxr.segmentation import OnnxSegmenter
@@ -24,14 +22,15 @@ from training.data.cohorts.phantom import PhantomSpec
 from training.data.cohorts.phantom.acquisition import expose
 from training.data.cohorts.phantom.plan import held_out_films
 from training.evaluation.calibration import fit_temperature
-from training.evaluation.metrics import HEADLINE, mean_and_sd
+from training.evaluation.metrics import HEADLINE
 from training.evaluation.model_card import model_card
 from training.evaluation.results import Line
 from training.evaluation.table import percent
+from training.gate import FOLDS, FoldFigures, recorded
 from training.learning.network import Network, export_onnx
 from training.protocol.desk import WEIGHTS as UNIT_WEIGHTS
 from training.protocol.execution import untrained
-from training.protocol.recipe import BackboneChoice, Recipe, RecipeError
+from training.protocol.recipe import BackboneChoice, Recipe
 from training.protocol.study import SERVED
 from training.protocol.unit import Unit
 from training.runs import git_commit
@@ -42,38 +41,29 @@ BUNDLE_TAG = "mdmt.bundle"
 GOLDEN_SEED = 20261123  # no cohort is made with it
 
 
-class GateClosed(RuntimeError):
-    """A version that must not be promoted; says which check failed."""
+def register(
+    recipe: Recipe, unit: Unit, lines: Sequence[Line], folds: FoldFigures, segmenter: Path, tracking: Tracking
+) -> tuple[int, bool]:
+    """Bundle the refitted unit and register it, with the figures of every fold (`gate.fold_figures`).
 
-
-def pick(recipe: Recipe, lines: Sequence[Line]) -> BackboneChoice:
-    """The backbone whose MDMT networks have the highest mean of `recipe.pick` on the headline task over the first scheme's folds, all
-    releases of the data."""
-    candidates = [
-        line for line in lines
-        if (line.experiment, line.subset, line.scheme, line.task)
-        == (SERVED, recipe.subsets[-1].name, recipe.schemes[0].kind, recipe.headline)
-        and line.folds[recipe.pick]
-    ]  # fmt: skip
-    if not candidates:
-        raise RecipeError(f"recipe {recipe.name!r} has no {SERVED!r} result on task {recipe.headline!r} to pick from")
-    best = max(candidates, key=lambda line: (mean_and_sd(line.folds[recipe.pick])[0], line.backbone))
-    return next(b for b in recipe.backbones if (b.name, b.weights) == (best.backbone, best.weights))
-
-
-def register(recipe: Recipe, unit: Unit, lines: Sequence[Line], segmenter: Path, tracking: Tracking) -> tuple[int, bool]:
-    """Bundle the refitted unit and register it. Returns (version, whether it is new): an equal bundle is not registered twice."""
+    Returns (version, whether it is new): an equal bundle is not registered twice.
+    """
     run_id = tracking.find(unit.fingerprint).info.run_id
     parts = [unit.fingerprint, hashlib.sha256(segmenter.read_bytes()).hexdigest(), recipe.digest(), str(REVISION)]
     fingerprint = hashlib.sha256("".join(parts).encode()).hexdigest()
     known = tracking.version_with(recipe.registered_name, BUNDLE_TAG, fingerprint)
     if known is not None:
+        if recorded(tracking.client.get_model_version(recipe.registered_name, str(known)).tags) is None:  # older than this record
+            tracking.client.set_model_version_tag(recipe.registered_name, str(known), FOLDS, folds.model_dump_json())
+        tracking.client.set_model_version_tag(recipe.registered_name, str(known), "mdmt.recipe_digest", recipe.digest())
         return known, False
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "bundle"
         honest = estimates_of(recipe, unit.backbone, lines)
         write_bundle(folder, recipe, unit, run_id, honest, segmenter, tracking)
         tags = {BUNDLE_TAG: fingerprint, "mdmt.recipe": recipe.name, "mdmt.unit": unit.fingerprint, **_estimates(honest)}
+        tags["mdmt.recipe_digest"] = recipe.digest()
+        tags[FOLDS] = folds.model_dump_json()
         return tracking.register(run_id, folder, recipe.registered_name, tags), True
 
 
@@ -151,34 +141,3 @@ def _golden_case(folder: Path, recipe: Recipe, tasks: Sequence, temperatures: Ma
 def _estimates(lines: Sequence[Line]) -> dict[str, str]:
     """Tags of a version: its honest estimate, to compare versions by in the registry's own page."""
     return {f"mdmt.{line.scheme}.{line.task}.{m}": percent(line.folds[m]) for line in lines for m in ("acc", "gmean", "auc")}
-
-
-def promote(name: str, version: int | None, alias: str, reason: str, tracking: Tracking) -> tuple[int, int | None]:
-    """Gate, then move the alias. Returns (version promoted, version it replaced). Default version: the newest.
-
-    The gate downloads the version as serving would, verifies every digest and replays the golden case; GateClosed says what failed.
-    """
-    versions = sorted(int(v.version) for v in tracking.client.search_model_versions(f"name = '{name}'"))
-    if not versions or (version is not None and version not in versions):
-        raise GateClosed(f"no version {version or ''} of {name!r}; registered: {', '.join(map(str, versions)) or 'none'}")
-    chosen = version or versions[-1]
-    with tempfile.TemporaryDirectory() as folder:
-        bundle = Bundle(tracking.download_version(name, chosen, Path(folder)))
-        bundle.check_golden()
-        if missing := [task.name for task in bundle.tasks if task.name not in bundle.manifest.temperatures]:
-            raise GateClosed(f"version {chosen} of {name!r} is not calibrated for {', '.join(missing)}")
-    previous = _version_of(name, alias, tracking)
-    if previous != chosen:
-        stamp = f"{datetime.now(UTC).isoformat(timespec='seconds')} by {getpass.getuser()}: {reason}"
-        tracking.client.set_model_version_tag(name, str(chosen), f"mdmt.promoted.{alias}", stamp)
-        if previous is not None:
-            tracking.client.set_registered_model_alias(name, "previous", str(previous))
-        tracking.client.set_registered_model_alias(name, alias, str(chosen))
-    return chosen, previous
-
-
-def _version_of(name: str, alias: str, tracking: Tracking) -> int | None:
-    try:
-        return int(tracking.client.get_model_version_by_alias(name, alias).version)
-    except MlflowException:
-        return None

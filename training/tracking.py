@@ -7,20 +7,22 @@ child run     one per fold, tagged with its fingerprint; FINISHED only when ever
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import mlflow
-from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from training import runs
+from training.store_lock import one_at_a_time
 
 FINGERPRINT, KIND, GROUP, RECIPE, PARENT = (
     "mdmt.fingerprint",
@@ -30,6 +32,8 @@ FINGERPRINT, KIND, GROUP, RECIPE, PARENT = (
     "mlflow.parentRunId",
 )
 PAGE = 1000
+FEW = 20  # units that are asked for one by one: MLflow cannot be asked for several values of a tag at once
+BATCH = 200  # runs asked for by their ids at once: the question travels in one request
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on runs, not on traces
 MLFLOW_FILES = ("MLmodel",)  # MLflow rewrites it on the way
 
@@ -56,14 +60,15 @@ class Tracking:
         try:
             # MLflow creates the tables of a new database without a lock, as early as in the client's constructor: several processes
             # starting at once leave it unusable.
-            with FileLock(home / "mlflow.lock") if self._local else _no_lock():
+            with self.alone() if self._local else nullcontext():
                 self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
                 if ask:
                     self.client.search_experiments(max_results=1)
                     self.client.search_registered_models(max_results=1)
-        except MlflowException as error:
+        except (MlflowException, DBAPIError) as error:
+            said = error.message if isinstance(error, MlflowException) else str(error.orig)
             raise TrackingError(
-                f"no MLflow at {uri}: {error.message.splitlines()[0]}. Start it, or unset MLFLOW_TRACKING_URI"
+                f"no MLflow at {_without_password(uri)}: {said.splitlines()[0]}. Start it, or unset MLFLOW_TRACKING_URI"
             ) from error
 
     @property
@@ -74,14 +79,26 @@ class Tracking:
             return os.environ.get("MDMT_CLAIMS_URI") or f"sqlite:///{(self.home / 'claims.db').resolve()}"
         return self.uri
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep every other process out that asks for this too: of all that use the same database, and behind a tracking server of all
+        that keep their claims in the same place. Not reentrant. Raises StoreBusy when it is not to be had for minutes."""
+        with one_at_a_time(self.claims_uri, self.home / "mlflow.lock"):
+            yield
+
     def experiment(self, name: str) -> str:
         """Id of the MLflow experiment of that name, created when missing (by one process at a time)."""
-        with FileLock(self.home / "mlflow.lock"):
+        with self.alone():
             found = self.client.get_experiment_by_name(name)
             if found is not None:
                 return str(found.experiment_id)
             location = (self.home / "artifacts").resolve().as_uri() if self._local else None
-            return str(self.client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS))
+            try:
+                return str(self.client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS))
+            except MlflowException as error:  # behind a server somebody with another lock may be quicker
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                return str(self.client.get_experiment_by_name(name).experiment_id)
 
     def runs(self, **tags: str) -> list[Run]:
         """FINISHED runs of every experiment that carry all the tags (names without the "mdmt." prefix), newest first."""
@@ -96,9 +113,24 @@ class Tracking:
             if not page:
                 return found
 
-    def finished(self) -> dict[str, Run]:
-        """Fingerprint → its FINISHED run, of every experiment."""
-        return {run.data.tags[FINGERPRINT]: run for run in reversed(self.runs(kind="unit"))}
+    def finished(self, among: Collection[str] | None = None) -> dict[str, Run]:
+        """Fingerprint → its FINISHED run, of every experiment; of the units `among` these, or of all."""
+        if among is not None and len(among) <= FEW:
+            found = [run for fingerprint in among for run in self.runs(kind="unit", fingerprint=fingerprint)]
+        else:
+            found = self.runs(kind="unit")
+        of_all = {run.data.tags[FINGERPRINT]: run for run in reversed(found)}
+        return of_all if among is None else {fingerprint: of_all[fingerprint] for fingerprint in among if fingerprint in of_all}
+
+    def finished_runs(self, run_ids: Iterable[str]) -> dict[str, Run]:
+        """Fingerprint → its FINISHED run, of these runs: without listing all that the store holds."""
+        ids, found = list(run_ids), list[Run]()
+        experiments = [e.experiment_id for e in self.client.search_experiments()]
+        for i in range(0, len(ids), BATCH):
+            names = ", ".join(f"'{run_id}'" for run_id in ids[i : i + BATCH])
+            wanted = f"attributes.run_id IN ({names}) and attributes.status = 'FINISHED'"
+            found += self.client.search_runs(experiments, wanted, max_results=BATCH)
+        return {run.data.tags[FINGERPRINT]: run for run in found}
 
     def readable(self, finished: Iterable[Run]) -> dict[str, bool]:
         """Fingerprint → whether the run's files are all in the artifact store; sixteen runs are asked about at a time."""
@@ -147,7 +179,7 @@ class Tracking:
         self, experiment_id: str, groups: Iterable[str], recipe_digest: str, tags: Mapping[str, str]
     ) -> dict[str, Run]:
         """Group → the run that stands for it; found in one question, for there may be hundreds, and those that are missing made."""
-        with FileLock(self.home / "mlflow.lock"):
+        with self.alone():
             known = {run.data.tags[GROUP]: run for run in self.runs(kind="group", recipe_digest=recipe_digest)}
             for group in groups:
                 if group not in known:
@@ -226,6 +258,8 @@ def _same(file: Path, copy: Path) -> bool:
     return copy.is_file() and copy.read_bytes() == file.read_bytes()
 
 
-@contextmanager
-def _no_lock() -> Iterator[None]:
-    yield
+def _without_password(uri: str) -> str:
+    try:
+        return make_url(uri).render_as_string(hide_password=True)
+    except ArgumentError:
+        return uri

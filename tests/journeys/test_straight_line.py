@@ -23,14 +23,16 @@ from serving.settings import Settings
 from tests.serving.tiny_bundle import encoded
 from training.data.cohorts.phantom import PhantomSpec, generate
 from training.evaluation.results import Line
+from training.gate import fold_figures
 from training.learning.fitting import predict
 from training.learning.network import create
+from training.promotion import promote
 from training.protocol.plan import Plan
 from training.protocol.recipe import BackboneChoice, Recipe, Scheme, SegmenterChoice
 from training.protocol.recipes import PHANTOM_COHORTS
 from training.protocol.study import Ran, Study
 from training.protocol.unit import Unit
-from training.registry import promote, register
+from training.registry import register
 from training.settings import Training
 from training.tracking import Tracking, default_uri
 
@@ -94,7 +96,8 @@ def journey(new_home: Callable[[], Path], tmp_path_factory: pytest.TempPathFacto
     study.run(first)
     lines = study.compare()
     unit = study.refit(RECIPE.backbones[0], first)
-    version, _ = register(RECIPE, unit, lines, study.segmenter(first), tracking)
+    folds = fold_figures(RECIPE, unit.backbone, study.plan(first), study.results())
+    version, _ = register(RECIPE, unit, lines, folds, study.segmenter(first), tracking)
     promote(RECIPE.registered_name, version, "champion", "journey", tracking)
     return Journey(tracking, data, first, lines, unit, study, version)
 
@@ -157,7 +160,8 @@ def test_the_same_recipe_again_runs_nothing_and_registers_nothing(journey: Journ
     assert study.compare() == journey.lines
     unit = study.refit(RECIPE.backbones[0], view)
     assert (unit.fingerprint, view.to_run, view.done) == (journey.unit.fingerprint, [0, 0], [])
-    assert register(RECIPE, unit, study.compare(), study.segmenter(view), journey.tracking) == (journey.version, False)
+    folds = fold_figures(RECIPE, unit.backbone, study.plan(view), study.results())
+    assert register(RECIPE, unit, study.compare(), folds, study.segmenter(view), journey.tracking) == (journey.version, False)
     assert view.stages == {}
 
 

@@ -1,8 +1,5 @@
 """MLflow as the only memory: what counts as finished, how it is found again, and what many processes do at once."""
 
-import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,27 +8,6 @@ from mlflow.exceptions import MlflowException
 
 from training.runs import provenance
 from training.tracking import Tracking, TrackingError, default_uri
-
-REPO = Path(__file__).parents[2]
-# Six processes that have imported everything and then open the store in the same moment.
-RACE = """
-import multiprocessing, sys
-from pathlib import Path
-from training.tracking import Tracking, default_uri
-
-def open_store(home, start):
-    start.wait()
-    Tracking(default_uri(home), home).experiment("mdmt-race")
-
-fork = multiprocessing.get_context("fork")
-start = fork.Barrier(6)
-processes = [fork.Process(target=open_store, args=(Path(sys.argv[1]), start)) for _ in range(6)]
-for process in processes:
-    process.start()
-for process in processes:
-    process.join()
-sys.exit(str([process.exitcode for process in processes]) if any(process.exitcode for process in processes) else 0)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +42,6 @@ def finish(tracking: Tracking, experiment: str, fingerprint: str, folder: Path) 
     return run.run_id
 
 
-def test_six_processes_open_one_empty_store_at_once_and_all_can_use_it(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", RACE, str(tmp_path)]
-    ended = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=200, check=False)
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    with sqlite3.connect(tmp_path / "mlflow.db") as database:
-        assert database.execute("select count(*) from experiments where name = 'mdmt-race'").fetchone() == (1,)
-
-
 def test_a_finished_run_is_found_by_its_fingerprint_with_its_metrics_and_files(
     tracking: Tracking, experiment: str, folder: Path, tmp_path: Path
 ) -> None:
@@ -98,6 +66,22 @@ def test_of_two_finished_runs_of_one_unit_the_newer_counts(tracking: Tracking, e
     finish(tracking, experiment, "twice", folder)
     newer = finish(tracking, experiment, "twice", folder)
     assert tracking.find("twice").info.run_id == tracking.finished()["twice"].info.run_id == newer
+
+
+def test_finished_units_are_found_among_few_among_many_and_by_their_runs(
+    tracking: Tracking, experiment: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = {name: finish(tracking, experiment, name, folder) for name in ("among-1", "among-2", "among-3")}
+    newer = finish(tracking, experiment, "among-1", folder)
+    with tracking.run(experiment, "among-4", unit_tags("among-4"), {}) as unfinished:
+        for few in (1, 20):
+            monkeypatch.setattr("training.tracking.FEW", few)
+            found = tracking.finished(["among-1", "among-3", "among-4", "among-5"])
+            assert {name: run.info.run_id for name, run in found.items()} == {"among-1": newer, "among-3": ids["among-3"]}
+        monkeypatch.setattr("training.tracking.BATCH", 2)
+        by_run = tracking.finished_runs([*ids.values(), unfinished.run_id])
+    assert {name: run.info.run_id for name, run in by_run.items()} == ids
+    assert tracking.finished([]) == tracking.finished_runs([]) == {}
 
 
 @pytest.mark.parametrize(("error", "status"), [(RuntimeError("no"), "FAILED"), (KeyboardInterrupt(), "KILLED")], ids=str)

@@ -65,9 +65,7 @@ def prepare_cohort(
     cohort: Cohort, root: Path, spec: PipelineSpec, segmenter: Path, workers: int, progress: Progress | None = None
 ) -> FilmStore:
     """Prepare what is not yet prepared and open the store. `segmenter` is the U-Net's ONNX file."""
-    graph_digest = hashlib.sha256(segmenter.read_bytes()).hexdigest()
-    key = hashlib.sha256(f"{spec.digest()}{graph_digest}".encode()).hexdigest()[:12]
-    folder = root / f"{cohort.name}-{spec.size}-{key}"
+    folder = _folder(cohort, root, spec, segmenter)
     folder.mkdir(parents=True, exist_ok=True)
     ids = [row.id for row in cohort.rows]
     done = _read_journal(folder / JOURNAL)
@@ -92,6 +90,18 @@ def prepare_cohort(
                 if progress:
                     progress(finished, len(ids))
     return FilmStore(folder, spec.size, {row: done[row] for row in ids})
+
+
+def is_prepared(cohort: Cohort, root: Path, spec: PipelineSpec, segmenter: Path) -> bool:
+    """Whether `prepare_cohort` would find every film prepared."""
+    done = _read_journal(_folder(cohort, root, spec, segmenter) / JOURNAL)
+    return all(_unchanged(done.get(row.id), row.image) for row in cohort.rows)
+
+
+def _folder(cohort: Cohort, root: Path, spec: PipelineSpec, segmenter: Path) -> Path:
+    graph_digest = hashlib.sha256(segmenter.read_bytes()).hexdigest()
+    key = hashlib.sha256(f"{spec.digest()}{graph_digest}".encode()).hexdigest()[:12]
+    return root / f"{cohort.name}-{spec.size}-{key}"
 
 
 def _read_journal(path: Path) -> dict[str, dict[str, Any]]:

@@ -48,6 +48,24 @@ def measured(finished: Iterable[Run]) -> dict[tuple[str, int, str], float]:
     return {key: median(values) for key, values in found.items()}
 
 
+def expected_seconds(units: Iterable[Unit], known: Measured) -> dict[str, float]:
+    """Fingerprint → what a unit will take, halfway between its earliest and its latest end: to plan by, not to promise.
+
+    Where only some backbones of a size and device are measured, the committed costs of the others are scaled by how much faster the
+    measured ones were, so that all are of one machine.
+    """
+    members, table = list(units), json.loads(COSTS.read_text())
+    one_each = {(unit.backbone.name, unit.size, unit.device): unit for unit in members}
+    of_a_cpu = {key: _of_a_cpu(unit, table) for key, unit in one_each.items()}
+    ratios: dict[tuple[int, str], list[float]] = defaultdict(list)
+    for key, cost in of_a_cpu.items():
+        if key in known:
+            ratios[key[1:]].append(known[key] / cost)
+    costs = {key: known.get(key) or cost * median(ratios[key[1:]] or [1.0]) for key, cost in of_a_cpu.items()}
+    hours = {unit.fingerprint: _hours(unit, costs[unit.backbone.name, unit.size, unit.device]) for unit in members}
+    return {fingerprint: 1800 * (low + high) for fingerprint, (low, high) in hours.items()}
+
+
 def estimate(plan: Plan, known: Measured) -> Estimate:
     """Counts and hours of a plan."""
     table = json.loads(COSTS.read_text())

@@ -43,9 +43,7 @@ def ensure_segmenter(
     pairs_folder: Path, preset: str, tracking: Tracking, progress: Callable[[int, int], None] = lambda epoch, epochs: None
 ) -> LungUnet:
     """The U-Net for these pairs and this preset: the registered one, or trained, logged and registered now."""
-    if preset not in PRESETS:
-        raise RecipeError(f"unknown segmenter preset {preset!r}; known: {', '.join(PRESETS)}")
-    settings = PRESETS[preset]()
+    settings = _settings(preset)
     pairs = read_pairs(pairs_folder)
     fingerprint = _fingerprint(pairs, settings)
     folder = tracking.home / "segmenters" / fingerprint[:12]
@@ -60,10 +58,23 @@ def ensure_segmenter(
     return LungUnet(folder / GRAPH, fingerprint)
 
 
+def is_trained(pairs_folder: Path, preset: str, tracking: Tracking) -> bool:
+    """Whether `ensure_segmenter` would find a U-Net, and so needs no torch."""
+    fingerprint = _fingerprint(read_pairs(pairs_folder), _settings(preset))
+    here = tracking.home / "segmenters" / fingerprint[:12] / GRAPH
+    return here.is_file() or tracking.version_with(NAME, "mdmt.fingerprint", fingerprint) is not None
+
+
 def registered_dice(fingerprint: str, tracking: Tracking) -> str:
     """Mean Dice on held-out pairs of the registered U-Net with this fingerprint, as text."""
     version = tracking.version_with(NAME, "mdmt.fingerprint", fingerprint)
     return tracking.client.get_model_version(NAME, str(version)).tags["mdmt.test_dice"] if version else "not registered"
+
+
+def _settings(preset: str) -> SegmenterSettings:
+    if preset not in PRESETS:
+        raise RecipeError(f"unknown segmenter preset {preset!r}; known: {', '.join(PRESETS)}")
+    return PRESETS[preset]()
 
 
 def _fingerprint(pairs: Sequence[LungPair], settings: SegmenterSettings) -> str:

@@ -14,12 +14,13 @@ from mlflow.entities import Run
 
 from training import imagenet, runs
 from training.data.cohort import Cohort
-from training.data.films import FilmStore, prepare_cohort
+from training.data.films import FilmStore, is_prepared, prepare_cohort
 from training.evaluation.report import write_report
 from training.evaluation.results import Line, Results
 from training.protocol import lung_unet
 from training.protocol.claims import ClaimTable
 from training.protocol.desk import WEIGHTS, sweep
+from training.protocol.estimate import expected_seconds, measured
 from training.protocol.job import Event, Job
 from training.protocol.plan import REFIT, Plan, make_plan
 from training.protocol.recipe import BackboneChoice, Recipe, find_data
@@ -104,6 +105,16 @@ class Study:
 
         return lung_unet.ensure_segmenter(self._data / choice.pairs, choice.preset, self.tracking, progress).graph
 
+    def segmenter_is_trained(self) -> bool:
+        """Whether `segmenter` would find the lung U-Net; where it would not, it needs torch."""
+        choice = self.recipe.segmenter
+        return lung_unet.is_trained(self._data / choice.pairs, choice.preset, self.tracking)
+
+    def films_are_prepared(self, view: View) -> bool:
+        """Whether `films` would find every film prepared. The U-Net must be trained."""
+        graph, root = self.segmenter(view), self.tracking.home / "films"
+        return all(is_prepared(cohort, root, self.recipe.pipeline, graph) for cohort in self.cohorts)
+
     def films(self, view: View) -> dict[str, FilmStore]:
         """Film store of every cohort."""
         if self._stores is None:
@@ -128,14 +139,18 @@ class Study:
         """Backbones whose ImageNet weights the recipe asks for and this machine does not have."""
         return [b.name for b in self.recipe.backbones if b.weights == "imagenet" and not imagenet.is_here(b.name, self.weights)]
 
+    def require_weights(self) -> None:
+        """Raises WeightsNotFound naming the backbones whose weights are absent, and how to get them."""
+        if absent := self.absent_weights():
+            raise imagenet.WeightsNotFound(
+                f"recipe {self.recipe.name!r} starts from ImageNet weights that are not in {self.weights}: {', '.join(absent)}. "
+                "`mdmt weights fetch --all` gets them, `mdmt weights import NAME FILE` takes a copy"
+            )
+
     def plan(self, view: View) -> Plan:
         """All units of the recipe's schemes."""
         if self._plan is None:
-            if absent := self.absent_weights():
-                raise imagenet.WeightsNotFound(
-                    f"recipe {self.recipe.name!r} starts from ImageNet weights that are not in {self.weights}: {', '.join(absent)}. "
-                    "`mdmt weights fetch --all` gets them, `mdmt weights import NAME FILE` takes a copy"
-                )
+            self.require_weights()
             self.outline()  # what is wrong with the recipe is better said before hours of preparation
             self._plan = make_plan(self.recipe, self.cohorts, self.films(view), self.weights)
         return self._plan
@@ -161,12 +176,14 @@ class Study:
         jobs = [self._job(plan, plan.distinct[fingerprint], groups) for fingerprint in needed]
         view.units(plan, len(jobs))
         known = {f: run.info.run_id for f, run in finished.items() if f not in needed}
-        schedule = Schedule(jobs, known, self.claims, self._listener(plan, set(finished), view))
+        seconds = expected_seconds([job.unit for job in jobs], measured(finished.values()))
+        schedule = Schedule(jobs, known, self.claims, self._listener(plan, set(finished), view), seconds)
         sweep(tracking.home, finished)
         if jobs:
             with self._dropping():
                 self._executor.run(schedule)
-            finished = tracking.finished()
+            done = tracking.finished_runs(schedule.done[f] for f in needed if f in schedule.done)
+            finished = {f: run for f, run in finished.items() if f not in needed} | done
             sweep(tracking.home, finished)
         for group, units in plan.groups.items():
             members = [finished[unit.fingerprint] for unit in units if unit.fingerprint in finished]
@@ -183,7 +200,7 @@ class Study:
 
     def _readable(self, plan: Plan) -> dict[str, Run]:
         """Finished units of the plan whose files are all there; the others are free to be trained again."""
-        finished = {f: run for f, run in self.tracking.finished().items() if f in plan.distinct}
+        finished = self.tracking.finished(plan.distinct)
         lost = [f for f, ok in self.tracking.readable(finished.values()).items() if not ok]
         for fingerprint in lost:
             run = finished.pop(fingerprint)

@@ -6,7 +6,8 @@ import pytest
 
 from tests.training.protocol.test_plan import RELEASES, plan, recipe
 from training.learning.backbones import NAMES
-from training.protocol.estimate import COSTS, estimate
+from training.protocol.estimate import COSTS, estimate, expected_seconds
+from training.protocol.recipe import BackboneChoice
 from training.settings import Training
 
 BACKBONE = "shufflenet_v2_x0_5"
@@ -49,3 +50,15 @@ def test_the_critical_path_is_a_chain_of_parents_and_no_longer_than_everything()
 def test_nobody_has_measured_a_gpu_and_the_plan_says_so() -> None:
     assert estimate(plan(recipe(device="cuda")), {}).unknown == (BACKBONE,)
     assert not estimate(plan(recipe(device="cuda")), {(BACKBONE, 64, "cuda"): 0.001}).unknown
+
+
+def test_a_unit_is_expected_to_end_halfway_and_unmeasured_backbones_are_scaled_to_the_machine_of_the_measured() -> None:
+    other = BackboneChoice(name="resnet18", weights="scratch")
+    given = plan(recipe(backbones=(BackboneChoice(name=BACKBONE, weights="scratch"), other), experiments=("stl-prognosis",)))
+    units = list(given.distinct.values())
+    plain = expected_seconds(units, {})
+    assert sum(plain.values()) == pytest.approx(1800 * sum(estimate(given, {}).hours))
+    twice = expected_seconds(units, {(BACKBONE, 64, "cpu"): 2 * COST[BACKBONE]["64"]["train"] / 1000})
+    assert twice == pytest.approx({fingerprint: 2 * seconds for fingerprint, seconds in plain.items()})
+    elsewhere = expected_seconds(units, {(BACKBONE, 64, "cuda"): 9.0})
+    assert elsewhere == plain

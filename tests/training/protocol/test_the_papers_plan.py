@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.protocol.simulation import bound, simulate
 from training.data.cohort import Cohort
 from training.data.cohorts import aiforcovid, brixia, published_sizes
 from training.imagenet import WeightsNotFound
+from training.protocol.estimate import expected_seconds
 from training.protocol.plan import Plan, make_plan
 from training.protocol.recipe import BackboneChoice, load_recipe
 
@@ -65,3 +67,10 @@ def test_the_plan_of_the_whole_paper_takes_seconds(cohorts: list[Cohort], plan: 
 def test_weights_that_are_not_there_stop_the_plan_with_the_command_that_gets_them(cohorts: list[Cohort], tmp_path: Path) -> None:
     with pytest.raises(WeightsNotFound, match="mdmt weights fetch densenet121"):
         make_plan(load_recipe("paper"), cohorts, None, tmp_path)
+
+
+def test_on_64_and_on_1024_workers_the_paper_ends_within_5_percent_of_what_any_order_could_reach(plan: Plan) -> None:
+    units = list(plan.distinct.values())
+    seconds = expected_seconds(units, {})
+    for slots in (64, 1024):
+        assert simulate(units, seconds, slots).makespan <= bound(units, seconds, slots) / 0.95
