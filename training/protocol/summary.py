@@ -45,7 +45,7 @@ def summarise(group: Run, units: Sequence[Unit], members: Sequence[Run], picture
 
 def collect(plan: Plan, recipe: Recipe, tracking: Tracking, quarantined: Mapping[str, str]) -> Results:
     """Every unit of the plan and each of its tasks, finished or not."""
-    finished = tracking.finished()
+    finished = tracking.finished(plan.distinct)
     units: list[UnitResult] = []
     for unit in plan.units:
         run = finished.get(unit.fingerprint)

@@ -1,13 +1,13 @@
-"""A process that trains units one after another: `python -m training.protocol.worker`.
+"""A process that trains units one after another: `python -m training.protocol.worker [--mailbox FOLDER]`.
 
-It reads one job per line on standard input and writes events as JSON lines on standard output (see `job.Event`). A job is data (a unit,
-where its films are, where to log), so any executor can start a worker anywhere; imports are paid once for many units. Everything
-else that is printed goes to standard error. SIGTERM: the running unit is given back after its batch, its last epoch is kept, exit 0.
+It reads one job per line on standard input and writes events as JSON lines on standard output (see `job.Event`); far from its runner
+it does both through a folder (see `mailbox`). A job is data (a unit, where its films are, where to log), so any executor can start a
+worker anywhere; imports are paid once for many units. Everything else that is printed goes to standard error. SIGTERM: the running
+unit is given back after its batch, its last epoch is kept, exit 0.
 """
 
-import ctypes
+import argparse
 import errno
-import json
 import os
 import shutil
 import signal
@@ -18,24 +18,25 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Event as Flag
-from threading import Lock
 from typing import Any
 
 from mlflow.exceptions import MlflowException
 
 from training import runs
 from training.protocol.claim import Busy, Claim, ClaimLost, Committed, Quarantined
-from training.protocol.claims import ClaimTable
+from training.protocol.claims import KINDS, ClaimTable
 from training.protocol.claims_database import ClaimsUnavailable
 from training.protocol.delivery import Delivery, end_quarantined, settle
 from training.protocol.desk import WEIGHTS, Desk
 from training.protocol.job import Job
 from training.protocol.lease import Lease
+from training.protocol.mailbox import Mailbox
 from training.protocol.owner import is_gone, own_name
+from training.protocol.parent import die_with_parent
+from training.protocol.pipes import Pipes
 from training.tracking import Tracking, TrackingError
 
 GIB = 1 << 30
-PR_SET_PDEATHSIG = 1
 REFUSALS, ASK_SECONDS = 3, 2.0  # of a parent's weights by a server that answers; pause before it is asked again
 UNDELIVERED = 32  # finished units that may wait for a tracking server that is away, before no further one is begun
 
@@ -59,6 +60,15 @@ class Worker:
         """SIGTERM: at once when there is nothing to do, else at the next batch."""
         self._stop.set()
         if not self.working:
+            raise Stopped
+
+    def serve(self, job: Job) -> None:
+        """`do`, with attention to being stopped just before and after."""
+        self.working = True
+        if not self._stop.is_set():
+            self.do(job)
+        self.working = False
+        if self._stop.is_set():
             raise Stopped
 
     def do(self, job: Job) -> None:
@@ -237,8 +247,10 @@ class Worker:
 
 
 def describe(error: BaseException) -> tuple[str, str]:
-    """Kind and reason of a failure, as the claim table keeps them."""
+    """Kind and reason of a failure, as the claim table keeps them. An error that knows its own `kind` is believed."""
     text = f"{type(error).__name__}: {error}"
+    if (own := getattr(error, "kind", None)) in KINDS:
+        return own, text
     memory = isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text.lower()
     return "out-of-memory" if memory else "exception", text
 
@@ -253,33 +265,23 @@ def _disk_is_full(error: BaseException | None) -> bool:
 
 
 def main() -> None:
-    if sys.platform == "linux":  # a worker without its runner would train on unseen
-        runner = os.getppid()
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != runner:
-            sys.exit(0)
-    events = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library that prints must not break the protocol
-    lock = Lock()
-
-    def say(event: str, **fields: Any) -> None:
-        with lock:
-            events.write(json.dumps({"event": event, **fields}) + "\n")
-            events.flush()
-
-    worker = Worker(say)
+    """Serve standard input, or the mailbox given with --mailbox."""
+    options = argparse.ArgumentParser(prog="python -m training.protocol.worker")
+    options.add_argument("--mailbox", type=Path, help="folder of jobs and events, instead of standard input and output")
+    folder = options.parse_args().mailbox
+    die_with_parent()
+    calls = Pipes() if folder is None else Mailbox(folder)
+    worker = Worker(calls.say)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal reaches the runner too, and it knows how to stop a worker
     signal.signal(signal.SIGTERM, worker.stop)
     try:
-        say("idle")
-        for line in sys.stdin:
-            worker.working = True
-            worker.do(Job.model_validate_json(line))
-            worker.working = False
-            say("idle")
+        calls.serve(worker.serve)
         worker.finish()
     except Stopped:
-        sys.exit(0)
+        sys.stderr.flush()
+        os._exit(
+            0
+        )  # all is given back and on disk; taking an interpreter apart takes seconds where others wait for the processor
 
 
 if __name__ == "__main__":

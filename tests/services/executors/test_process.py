@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from services.executors.process import ProcessExecutor, WorkersFail
+from services.executors.executor import NoSuchDevice, WorkersFail
+from services.executors.process import ProcessExecutor
 from tests.journeys.under_fire.ground import sheet, unit
 from tests.training.protocol.test_schedule import Claims
 from training.protocol.job import Event, Job
@@ -111,9 +112,9 @@ def units(*folds: str) -> list[Unit]:
     return [unit(seed, fold=fold, films=sheet(16)) for seed, fold in enumerate(folds)]
 
 
-def children() -> list[int]:
-    """Processes of this one."""
-    return [int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
+def children(of: int | str = "self") -> list[int]:
+    """Processes that a process, this one unless given, has started."""
+    return [int(pid) for task in Path(f"/proc/{of}/task").iterdir() for pid in (task / "children").read_text().split()]
 
 
 def test_no_jobs_need_no_worker() -> None:
@@ -179,13 +180,13 @@ def test_what_is_said_twice_of_a_lost_unit_is_heard_once_and_another_runner_may_
 def test_workers_that_end_before_they_are_ready_are_not_started_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.executors.process.sys.executable", "/bin/false")
     before = children()
-    with pytest.raises(WorkersFail, match="3 worker processes ended before they were ready, the last with code 1"):
+    with pytest.raises(WorkersFail, match="3 workers ended before they were ready, the last with code 1"):
         Heard(units("a")).run()
     assert children() == before
 
 
 def test_a_process_that_ignores_being_told_to_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.executors.process.STOP_SECONDS", 0.5)
+    monkeypatch.setattr("services.executors.crew.STOP_SECONDS", 0.5)
     before = children()
     heard = Heard(units("deaf")).run()
     assert heard.kinds("deaf")[-1] == "done"
@@ -227,7 +228,7 @@ def test_gpus_are_dealt_to_the_processes_in_turn_and_missing_ones_are_named(monk
     assert seen <= {"0", "3"}
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     if not list(Path("/dev").glob("nvidia[0-9]*")):
-        with pytest.raises(WorkersFail, match="no NVIDIA GPU"):
+        with pytest.raises(NoSuchDevice, match="no NVIDIA GPU"):
             Heard(wants).run()
 
 

@@ -1,0 +1,59 @@
+"""`python -m tests.contracts.executor_overhead process|container [UNITS SECONDS]`: what an executor costs per unit, on two slots.
+
+Workers, claims and MLflow (an SQLite file) are real, a training is sleep. Of each slot the time from its first claim to the end of its
+last training is counted; what is not sleep is overhead. The gap is what passes between the end of a training and the next claim.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+from tests.contracts.executor_places import Containers, contract_image
+from tests.journeys.under_fire.ground import ROOT, Ground, events, film_store, unit
+from training.tracking import Tracking, default_uri
+
+SLOTS = 2
+
+
+def measure(folder: Path, kind: str, count: int, seconds: int, image: str = "") -> str:
+    """Two lines of figures."""
+    home = folder / "home"
+    ground = Ground(home, Tracking(default_uri(home), home), film_store(folder / "films"))
+    jobs = ground.jobs([unit(seed, epochs=seconds, fold="slow") for seed in range(count)])
+    (folder / "jobs.json").write_text(json.dumps([job.model_dump(mode="json") for job in jobs]))
+    place = Containers(image) if image else None
+    command = [sys.executable, "-m", "tests.contracts.executor_runner", str(folder), str(SLOTS), kind]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, *([place.stack, image] if place else [])], cwd=ROOT, env=environment, check=True)
+    at = {
+        kind: sorted(e["at"] for e in events(folder / "journal.jsonl") if e["event"] == kind) for kind in ("claimed", "trained")
+    }
+    assert len(at["trained"]) == count
+    slot_time = SLOTS * (at["trained"][-1] - at["claimed"][0])
+    overhead = (slot_time - count * seconds) / count
+    # The k-th end of a training frees the slot of the (k + SLOTS)-th claim: all units are equally long.
+    gaps = [begun - ended for ended, begun in zip(at["trained"], at["claimed"][SLOTS:], strict=False)]
+    return (
+        f"{kind}: {count} units of {seconds} s on {SLOTS} slots at load {os.getloadavg()[0]:.1f}: {1000 * overhead:.0f} ms per unit over "
+        f"its sleep, of which {1000 * median(gaps):.0f} ms (median, {1000 * max(gaps):.0f} at most) between units\n"
+        f"share of slot time of units of 60 s: {100 * overhead / (60 + overhead):.2f} %\n"
+    )
+
+
+def main(kind: str, count: int = 40, seconds: int = 2) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if kind == "process":
+            sys.stdout.write(measure(folder, kind, count, seconds))
+            return
+        (folder / "image").mkdir()
+        with contract_image(folder / "image") as image:
+            sys.stdout.write(measure(folder, kind, count, seconds, image))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -1,0 +1,55 @@
+"""`python -m tests.contracts.executor_runner FOLDER SLOTS KIND [STACK IMAGE]`: an executor over jobs, in a process that may be killed.
+
+FOLDER holds jobs.json; every event is appended to its journal.jsonl, the last line says what became of the whole. SIGTERM stops it.
+"""
+
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+from threading import Event as Flag
+from typing import Any
+
+from services.executors.executor import Stopped
+from tests.contracts.cluster_place import Tasks
+from tests.contracts.executor_places import Containers, Processes
+from tests.journeys.under_fire.ground import Ground
+from training.protocol.claims import ClaimTable
+from training.protocol.job import Job
+from training.protocol.schedule import Schedule
+from training.protocol.unit import Unit
+from training.tracking import Tracking
+
+
+def main(folder: Path, slots: int, kind: str, stack: str = "", image: str = "") -> None:
+    given = json.loads((folder / "jobs.json").read_text())
+    jobs = [Job.model_validate(row) for row in given]
+    tracking = Tracking(jobs[0].tracking_uri, jobs[0].home, ask=False)
+    finished = tracking.finished()
+    place = {
+        "process": lambda: Processes(folder),
+        "cluster": lambda: Tasks(stack or None),
+        "container": lambda: Containers(image, stack=stack),
+    }[kind]()
+    stop = Flag()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    with (folder / "journal.jsonl").open("a", buffering=1) as journal:
+
+        def listen(unit: Unit, event: dict[str, Any]) -> None:
+            journal.write(json.dumps({"at": time.time(), "unit": unit.fingerprint} | event) + "\n")
+
+        todo = [job for job in jobs if job.unit.fingerprint not in finished]
+        claims = ClaimTable(jobs[0].claims_uri, jobs[0].running.lease_seconds)
+        schedule = Schedule(todo, {f: run.info.run_id for f, run in finished.items()}, claims, listen)
+        over = {"event": "over", "unit": "", "stopped": False}
+        try:
+            place.executor(Ground(jobs[0].home, tracking, jobs[0].stores["noise"]), slots, stop).run(schedule)
+        except Stopped:
+            over["stopped"] = True
+        over |= {"at": time.time(), "failed": schedule.failed, "skipped": schedule.skipped, "done": sorted(schedule.done)}
+        journal.write(json.dumps(over) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

@@ -1,0 +1,43 @@
+"""The executor of an installation, and the settings of containers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+import pytest
+from pydantic import ValidationError
+
+from services.executors.choice import make_executor
+from services.executors.container import ContainerExecutor
+from services.executors.container_settings import ContainerSettings
+from services.executors.process import ProcessExecutor
+
+
+@dataclass(frozen=True)
+class Asked:
+    executor: str
+    slots: int = 2
+    home: Path = Path("/state")
+    stack: str = "mdmt"
+    tracking_uri: str | None = None
+
+
+def test_an_executor_is_made_by_its_name_and_asks_nobody_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    assert isinstance(make_executor(Asked("process"), Event()), ProcessExecutor)
+    assert isinstance(make_executor(Asked("container"), Event()), ContainerExecutor)
+    with pytest.raises(ValueError, match="no executor 'slurm'; allowed: process, container, cluster"):
+        make_executor(Asked("slurm"), Event())
+
+
+def test_gpus_are_a_number_or_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ContainerSettings().gpus == ()
+    for text, names in (("2", ("0", "1")), ("0", ()), ("1,3", ("1", "3")), ("GPU-4f, GPU-5a", ("GPU-4f", "GPU-5a")), ("", ())):
+        monkeypatch.setenv("MDMT_GPUS", text)
+        assert ContainerSettings().gpus == names
+
+
+def test_a_setting_that_cannot_be_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MDMT_UNIT_MEMORY", "lots")
+    with pytest.raises(ValidationError, match=r"(?i)unit_memory"):
+        ContainerSettings()
