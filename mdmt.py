@@ -14,19 +14,23 @@ import typer
 from rich.console import Console
 
 from services import environment
+from services.commands import promotion as promotion_commands
+from services.commands import protocols
+from services.commands.launcher import launcher
 from services.commands.phantom import phantom
 from services.commands.weights import weights_app
+from services.environment import home, tracking
 
 if TYPE_CHECKING:
     from training.protocol.study import Study
-    from training.tracking import Tracking
 
 environment.set_defaults()
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 segmenter_app = typer.Typer(no_args_is_help=True, help="The lung U-Net.")
 app.add_typer(segmenter_app, name="segmenter")
 app.add_typer(weights_app, name="weights")
-app.command()(phantom)
+for verb in (phantom, launcher, *promotion_commands.VERBS, *protocols.VERBS):
+    app.command()(verb)
 out, err = Console(width=None if sys.stdout.isatty() else 165), Console(stderr=True)
 OUR_ROOMS = ("cxr", "training", "services", "serving")
 
@@ -34,16 +38,6 @@ RecipeOption = Annotated[str, typer.Option(help="Name of a shipped recipe (demo,
 DataOption = Annotated[Optional[Path], typer.Option(help="Data folder; default: the recipe's own.")]  # noqa: UP045
 WorkersOption = Annotated[int, typer.Option(min=1, help="Processes, one thread each; default: the cores of this machine.")]
 CORES = os.cpu_count() or 1
-
-
-def home() -> Path:
-    return Path(os.environ.get("MDMT_HOME", "state"))
-
-
-def tracking() -> "Tracking":
-    from training.tracking import Tracking, default_uri
-
-    return Tracking(os.environ.get("MLFLOW_TRACKING_URI") or default_uri(home()), home())
 
 
 def study(recipe: str, data: Path | None, workers: int) -> "Study":
@@ -188,33 +182,21 @@ def tune(
 def register(recipe: RecipeOption = "demo", data: DataOption = None, workers: WorkersOption = CORES) -> None:
     """Refit the chosen backbone on all films and register the bundle as a new version, unless an equal one is registered."""
     from services.console import StudyView
-    from training import registry
+    from training import gate, promotion, registry
+    from training.protocol.summary import compare
 
     with StudyView(out) as view:
         ready = study(recipe, data, workers)
-        ready.plan(view)
-        lines = ready.compare()
-        unit = ready.refit(registry.pick(ready.recipe, lines), view)
+        plan = ready.plan(view)
+        results = ready.results()
+        lines = compare(results)
+        unit = ready.refit(promotion.pick(ready.recipe, lines), view)
         graph = ready.segmenter(view)
+    folds = gate.fold_figures(ready.recipe, unit.backbone, plan, results)
     with out.status("bundling: export, calibration, golden case"):
-        version, new = registry.register(ready.recipe, unit, lines, graph, ready.tracking)
+        version, new = registry.register(ready.recipe, unit, lines, folds, graph, ready.tracking)
     state = "registered" if new else "already registered"
     out.print(f"{state}: version {version} of {ready.recipe.registered_name} ({unit.backbone.name})")
-
-
-@app.command()
-def promote(
-    name: Annotated[str, typer.Option(help="Registered model.")] = "mdmt",
-    version: Annotated[Optional[int], typer.Option(min=1, help="Default: the newest.")] = None,  # noqa: UP045
-    alias: Annotated[str, typer.Option(help="What serving follows.")] = "champion",
-    reason: Annotated[str, typer.Option(help="Recorded with the version.")] = "by hand",
-) -> None:
-    """Check a version as serving would, then point the alias at it."""
-    from training import registry
-
-    chosen, previous = registry.promote(name, version, alias, reason, tracking())
-    said = "already is" if previous == chosen else "is now"
-    out.print(f"{name}@{alias} {said} version {chosen}" + (f" (was {previous})" if previous not in (None, chosen) else ""))
 
 
 @app.command()
