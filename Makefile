@@ -5,11 +5,11 @@ MDMT := $(BIN)/mdmt
 export OMP_NUM_THREADS ?= 1
 # Two workers that each spin two threads cost twenty times on two cores, so threads are always set.
 
-.PHONY: demo smoke link test test-all check lock real-cxr serve ui clean
+.PHONY: demo smoke link test test-all test-platform check lock env up real-cxr serve ui clean
 
 .venv/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --progress-bar on --requirement requirements.lock
+	$(BIN)/pip install --progress-bar on --require-hashes --requirement requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -65,12 +65,21 @@ check: .venv/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Resolve requirements.in anew into the one lock.
-lock:
-	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/pip install --quiet --requirement requirements.in
-	.venv-lock/bin/pip freeze > requirements.lock
-	rm -rf .venv-lock
+# The whole system in containers (docs/operations.md). `env` writes settings and passwords once and never over what is there.
+env:
+	@python3 -m services.commands.env
+
+up: env
+	docker compose up --build --wait
+
+# The same, tested: builds, starts, breaks and restores a stack of its own; needs Docker, and says so where there is none.
+test-platform: .venv/.installed
+	$(BIN)/python -m pytest tests/platform -m "" -rs --timeout 3600
+
+# Resolve requirements.in into the lock and the images' shares of it; versions stay where requirements.in allows them.
+# `make lock LOCK=--upgrade` takes the newest.
+lock: .venv/.installed
+	$(BIN)/python docker/lock.py $(LOCK)
 
 clean:
 	rm -rf state

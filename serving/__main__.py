@@ -1,0 +1,19 @@
+"""`python -m serving`: the service alone, as its image starts it; everything else is set by `MDMT_…` variables."""
+
+import argparse
+
+from serving.server import serve
+from serving.settings import Settings
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    options = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
+    options.add_argument("--host", default="127.0.0.1")
+    options.add_argument("--port", type=int, default=8000)
+    chosen = options.parse_args()
+    serve(Settings(), chosen.host, chosen.port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The compose files as they are written: what every service must have, and what only one may have."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+REPO = Path(__file__).parents[2]
+FILES = sorted(path.name for path in REPO.glob("*compose*.yml"))
+STACK: dict[str, Any] = yaml.safe_load((REPO / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = STACK["services"]
+every_service = pytest.mark.parametrize("name", SERVICES)
+every_file = pytest.mark.parametrize("file", FILES)
+
+
+def once(service: dict[str, Any]) -> bool:
+    return service["restart"] == "no"
+
+
+@every_service
+def test_no_service_can_gain_a_right_or_write_to_its_own_image(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["user"] in ("10001:10001", "postgres")
+    assert any(mount.startswith("/tmp:size=") for mount in service["tmpfs"])
+    assert not {"privileged", "cap_add", "devices", "pid", "ipc", "userns_mode", "cgroup_parent"} & service.keys()
+
+
+@every_service
+def test_every_service_has_bounds(name: str) -> None:
+    service = SERVICES[name]
+    assert service["mem_limit"] and service["cpus"] and service["pids_limit"]
+    assert service["logging"]["options"]["max-size"]
+
+
+@every_service
+def test_what_keeps_running_is_restarted_and_asked_for_its_health(name: str) -> None:
+    service = SERVICES[name]
+    if once(service):
+        assert service["healthcheck"] == {"disable": True}
+        followers = [other for other in SERVICES.values() if name in other.get("depends_on", {})]
+        # `up --wait` takes the end of a container for a failure unless somebody waits for that end.
+        assert {"condition": "service_completed_successfully"} in [other["depends_on"][name] for other in followers]
+    else:
+        assert service["restart"] == "unless-stopped"
+        assert {"test", "interval", "timeout", "retries", "start_period"} <= service["healthcheck"].keys()
+
+
+@every_service
+def test_a_start_waits_for_health_or_for_an_end_never_for_a_mere_start(name: str) -> None:
+    conditions = {needed["condition"] for needed in SERVICES[name].get("depends_on", {}).values()}
+    assert conditions <= {"service_healthy", "service_completed_successfully"}
+
+
+@every_service
+def test_ports_are_published_on_loopback_unless_asked_otherwise(name: str) -> None:
+    for port in SERVICES[name].get("ports", []):
+        assert port.startswith("${MDMT_BIND:-127.0.0.1}:")
+
+
+def test_only_the_three_web_services_are_published() -> None:
+    assert {name for name, service in SERVICES.items() if "ports" in service} == {"mlflow", "trainer", "serving"}
+
+
+def test_only_the_launcher_has_the_engine_s_socket_and_it_meets_nobody_but_the_trainer() -> None:
+    with_socket = [name for name, service in SERVICES.items() if "docker.sock" in str(service.get("volumes"))]
+    assert with_socket == ["launcher"]
+    assert SERVICES["launcher"]["networks"] == ["control"]
+    assert [name for name, service in SERVICES.items() if "control" in service.get("networks", [])] == ["launcher", "trainer"]
+
+
+def test_the_database_is_reached_by_mlflow_and_the_trainer_alone() -> None:
+    members = {name for name, service in SERVICES.items() if "database" in service.get("networks", [])}
+    assert members == {"postgres", "migrate", "mlflow", "trainer"}
+
+
+def test_all_networks_but_the_published_one_have_no_way_out() -> None:
+    assert {name for name, network in STACK["networks"].items() if not (network or {}).get("internal")} == {"web"}
+
+
+def test_the_launcher_is_told_the_names_that_compose_gives() -> None:
+    told = SERVICES["launcher"]["environment"]
+    assert told["MDMT_UNIT_NETWORK"] == STACK["networks"]["units"]["name"]
+    assert told["MDMT_STATE_VOLUME"] == STACK["volumes"]["state"]["name"]
+    assert told["MDMT_DATA_VOLUME"] == STACK["volumes"]["data"]["name"]
+    assert told["MDMT_UNIT_IMAGE"] == SERVICES["unit"]["image"]
+    assert told.items() <= SERVICES["trainer"]["environment"].items()
+
+
+@every_file
+def test_no_file_holds_a_password_or_a_default_for_one(file: str) -> None:
+    text = (REPO / file).read_text()
+    assert not re.search(
+        r"(?i)(password|secret_key|token)\s*[:=][ \t]*(?!\$\$\(cat)['\"]?[\w$]", text.replace("PASSWORD_FILE", "")
+    )
+    assert not re.search(r"\$\{[A-Z_]*(PASSWORD|SECRETS|TOKEN)[A-Z_]*:?-", text)
+
+
+@every_file
+def test_images_have_neither_digests_nor_latest(file: str) -> None:
+    for service in yaml.safe_load((REPO / file).read_text())["services"].values():
+        image = service.get("image", "")
+        assert "@sha256" not in image
+        assert not image.endswith(":latest")
+
+
+def test_accounts_of_mlflow_are_the_trainer_s_the_promoter_s_and_the_server_s() -> None:
+    from services.tracking.accounts import GRANTS
+
+    overlay = yaml.safe_load((REPO / "compose.auth.yml").read_text())
+    assert set(GRANTS) == {"trainer", "promoter", "server"}
+    assert {f"mlflow_{name}" for name in GRANTS} <= set(overlay["services"]["accounts"]["secrets"])
+    assert overlay["services"]["serving"]["environment"] == {"MLFLOW_TRACKING_USERNAME": "server"}
+    assert overlay["services"]["trainer"]["environment"] == {"MLFLOW_TRACKING_USERNAME": "trainer"}
+
+
+def test_gpus_are_reserved_in_an_overlay_only() -> None:
+    assert "devices" not in (REPO / "docker-compose.yml").read_text()
+    overlay = yaml.safe_load((REPO / "compose.gpu.yml").read_text())["services"]
+    (device,) = overlay["unit"]["deploy"]["resources"]["reservations"]["devices"]
+    assert device["capabilities"] == ["gpu"]
+    assert "MDMT_GPUS" in overlay["trainer"]["environment"]
