@@ -70,7 +70,7 @@ env:
 	@python3 -m services.commands.env
 
 up: env
-	docker compose up --build --wait
+	MDMT_COMMIT=$$(git rev-parse HEAD) docker compose up --build --wait
 
 # The same, tested: builds, starts, breaks and restores a stack of its own; needs Docker, and says so where there is none.
 test-platform: .venv/.installed

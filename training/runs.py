@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import platform
 import subprocess
 import time
@@ -149,7 +150,8 @@ def provenance() -> dict[str, str]:
 
 @cache
 def git_commit() -> str:
-    """Commit of the code that runs, "+changes" when the work tree differed at the first call, "unknown" outside a checkout."""
+    """Commit of the code that runs, "+changes" when the work tree differed at the first call. Outside a checkout what MDMT_COMMIT says,
+    which an image is built with, or "unknown"."""
     here = Path(__file__).parent
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
@@ -157,5 +159,5 @@ def git_commit() -> str:
             ["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("MDMT_COMMIT") or "unknown"
     return commit + ("+changes" if changed else "")

@@ -18,7 +18,7 @@ SECRETS = (
     "mlflow_server",
     "ray_token",
 )
-SETTINGS = """# Settings of docker-compose.yml, written by `make env`; docs/operations.md lists what can be set. Passwords are files in MDMT_SECRETS.
+SETTINGS = """# Settings of docker-compose.yml, written by `make env`; docs/operations.md lists all. Passwords: the files in MDMT_SECRETS.
 MDMT_SECRETS={folder}
 DOCKER_GID={group}
 MDMT_DOCKER_SOCKET={socket}

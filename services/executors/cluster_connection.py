@@ -17,7 +17,6 @@ from services.executors.executor import WorkersFail
 SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_AUTO_CONNECT": "0", "RAY_AUTH_MODE": "token"}
 LOCAL_SETTINGS = {
     "RAY_worker_niceness": "0",  # by default its children run at 15, behind everything else on the machine
-    "RAY_raylet_start_wait_time_s": "120",  # by default it gives up after 30, which a busy machine takes
     # Any free port, so that two installations may share a machine.
     "AUTOSCALER_METRIC_PORT": "0",
     "DASHBOARD_METRIC_PORT": "0",

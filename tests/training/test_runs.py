@@ -163,3 +163,11 @@ def test_a_run_says_which_code_made_it(bench: Bench) -> None:
     tags = bench.client.get_run(bench.open()).data.tags
     assert tags["mdmt.version.torch"]
     assert tags["mdmt.git_commit"] == runs.git_commit()
+
+
+def test_outside_a_checkout_the_commit_is_the_one_that_the_image_was_built_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = runs.git_commit.__wrapped__
+    monkeypatch.setenv("PATH", "")  # no git, as in an image
+    assert asked() == "unknown"
+    monkeypatch.setenv("MDMT_COMMIT", "5f3c")
+    assert asked() == "5f3c"

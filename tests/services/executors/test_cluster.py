@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -146,8 +147,7 @@ class Head:
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    folder = Path(f"/tmp/mdmt-ray-{secrets.token_hex(4)}")  # sockets' paths have 107 letters at most
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))  # sockets' paths have 107 letters at most
     cluster = Head(folder)
     yield cluster
     cluster.close()

@@ -99,7 +99,7 @@ def test_a_protocol_ends_with_a_champion_a_report_and_a_finished_run(undisturbed
     assert len(results(undisturbed)) == UNITS + REFITS
     assert champion(undisturbed) == 1
     (protocol,) = (undisturbed / "protocols").iterdir()
-    assert (protocol / "report" / "index.html").is_file()
+    assert (protocol / "report" / "report.html").is_file()
 
 
 def test_the_same_recipe_again_and_at_the_next_start_trains_nothing(undisturbed: Path, recipe: Recipe, tmp_path: Path) -> None:
