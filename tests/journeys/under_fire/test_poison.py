@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.journeys.under_fire.ground import Ground, Runner, Tally, events, unit
 from training.protocol.claims import ClaimTable
 
-SILENCE = 4.0  # seconds
+SILENCE = 8.0  # seconds
 
 
 def test_each_poison_is_quarantined_with_its_kind_after_its_budget_and_the_others_complete(
