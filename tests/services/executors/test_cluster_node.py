@@ -56,9 +56,13 @@ def test_a_cancelled_task_lets_its_child_end_well(tmp_path: Path) -> None:
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGINT)  # which is what Ray does to the task's thread
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs tests in parallel ignores it
     threading.Thread(target=cancel).start()
-    with pytest.raises(KeyboardInterrupt):
-        run_child(("-c", code), {}, tmp_path / "log")
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_child(("-c", code), {}, tmp_path / "log")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert left.exists()
 
 
