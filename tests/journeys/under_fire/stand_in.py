@@ -58,7 +58,11 @@ def misbehave(unit: Unit, desk: Desk, epoch: int) -> None:
     """In the second epoch."""
     if epoch != 2:
         return
-    if "raise" in unit.fold or ("flaky" in unit.fold and desk.run_id is not None and len(_tries(desk)) < 2):
+    if "flaky" in unit.fold and len(_tries(desk)) < 2:
+        while desk.run_id is None:  # the second attempt is to find the run of the first
+            time.sleep(EPOCH_SECONDS)
+        raise ArithmeticError("poison")
+    if "raise" in unit.fold:
         raise ArithmeticError("poison")
     if "kill" in unit.fold:
         os.kill(os.getpid(), signal.SIGKILL)
