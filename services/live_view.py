@@ -11,8 +11,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from services.trainer.states import STANDINGS
+
 COLOURS = {"finished": "green", "failed": "red", "cancelled": "yellow", "stopped": "yellow"}
-STATES = ("waiting", "running", "done", "failed", "skipped")
 
 
 def follow(answers: Iterable[Mapping[str, Any]], console: Console) -> Mapping[str, Any]:
@@ -82,7 +83,7 @@ def _bars(experiments: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _counts(answer: Mapping[str, Any]) -> str:
-    counts = ", ".join(f"{answer['units'][state]} {state}" for state in STATES if answer["units"][state])
+    counts = ", ".join(f"{answer['units'][state]} {state}" for state in STANDINGS if answer["units"][state])
     left = answer["seconds_left"]
     return f"units: {counts}" + (f"; about {timedelta(seconds=round(left))} left" if left else "")
 

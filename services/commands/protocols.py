@@ -90,7 +90,8 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", help="Go on until the protocol is over.")] = False,
 ) -> None:
     """Print the log of a protocol."""
-    from services.trainer.client import OVER, Client
+    from services.trainer.client import Client
+    from services.trainer.states import OVER
 
     client, offset = Client(url), 0
     id = client.full(id)

@@ -5,7 +5,6 @@ are the schedule's, so a task is tried once; when a node is lost its workers are
 runner that is gone.
 """
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from services.executors import crew
 from services.executors.cluster_connection import connect, disconnect
 from services.executors.cluster_nodes import ask_nodes, must_fit, resources, task_options
 from services.executors.cluster_worker import ClusterWorker, cause_of_loss, start
-from services.executors.crew import WORKER_ENVIRONMENT, Crew
+from services.executors.crew import WORKER_ENVIRONMENT, Crew, handed_on
 from services.executors.executor import Request, StageFailed, Stopped
 from services.executors.mailbox import mailbox_folder
 from training.protocol.job import Job
@@ -26,10 +25,6 @@ from training.protocol.schedule import Schedule
 
 WORKER = ("python", "-m", "training.protocol.worker")
 LOOK_SECONDS = 0.2
-# What tasks get of this process's environment; the rest is that of their node.
-HANDED_ON = (
-    "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MDMT_CLAIMS_URI", "MDMT_ABANDONED_SECONDS",
-)  # fmt: skip
 
 
 class ClusterExecutor:
@@ -47,8 +42,7 @@ class ClusterExecutor:
         """`home`: the state folder, at the same place on every node. `environment` is added to that of workers and stages."""
         self._slots, self._home, self._address = slots, home.resolve(), address
         self._stop, self._prefix = stop or Flag(), f"{stack}-ray-"
-        handed_on = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
-        self._environment = {**handed_on, **(environment or {}), "MDMT_HOME": str(self._home)}
+        self._environment = {**handed_on(), **(environment or {}), "MDMT_HOME": str(self._home)}
 
     def plan(self, jobs: Sequence[Job]) -> tuple[Request, ...]:
         """A task per slot, with its resources as options. Raises NoSuchDevice, WorkersFail when no node has them."""

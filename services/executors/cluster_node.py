@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from services.executors.ending import last_lines
+from services.executors.ending import end_softly, last_lines
 
 ROOT = Path(__file__).parents[2]
 LOOK_SECONDS, STOP_SECONDS = 0.1, 7.0
@@ -48,7 +48,7 @@ def run_child(arguments: Sequence[str], environment: Mapping[str, str], log: Pat
         while (code := child.poll()) is None:  # a blocking wait would not hear of the cancellation
             time.sleep(LOOK_SECONDS)
     finally:
-        _end(child)
+        end_softly(child, STOP_SECONDS)
     with log.open("rb") as printed:
         printed.seek(begun)
         said = last_lines(printed.read().decode(errors="replace"))
@@ -74,14 +74,3 @@ def versions() -> str:
     return f"code revision {REVISION}, " + ", ".join(
         f"{name} {metadata.version(name)}" for name in ("torch", "torchvision", "timm")
     )
-
-
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    """SIGTERM, and SIGKILL after a while; nothing when it has ended."""
-    if child.poll() is None:
-        child.terminate()
-        try:
-            child.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()

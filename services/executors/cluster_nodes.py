@@ -10,6 +10,7 @@ from typing import Any
 
 from services.executors.cluster_connection import first_line
 from services.executors.cluster_node import Seen, look, versions
+from services.executors.devices import asked_for
 from services.executors.executor import NoSuchDevice, WorkersFail
 from services.executors.mailbox import mailbox_folder
 from training.protocol.job import Job
@@ -22,8 +23,7 @@ def resources(jobs: Sequence[Job]) -> dict[str, Any]:
     on_gpu = [job for job in jobs if job.unit.device == "cuda"]
     on_cpu = [job for job in jobs if job.unit.device == "cpu"]
     cpus = max([job.unit.threads for job in on_gpu] + [job.unit.threads * job.unit.gpus_per_unit for job in on_cpu])
-    each = max((job.unit.gpus_per_unit for job in on_gpu), default=0)
-    shared = min((job.running.units_per_gpu for job in on_gpu), default=1)
+    each, shared = asked_for(jobs)
     # Rounded down: Ray counts ten-thousandths, and three times 0.3334 would not fit on one.
     return task_options(cpus, each if each != 1 else math.floor(10_000 / shared) / 10_000)
 

@@ -8,7 +8,6 @@ again and goes on with them.
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from services.executors import crew
 from services.executors.container_engine import Engine
 from services.executors.container_settings import ContainerSettings
 from services.executors.container_worker import ContainerWorker, asked, kept_log
-from services.executors.crew import WORKER_ENVIRONMENT, Crew, Hear
+from services.executors.crew import WORKER_ENVIRONMENT, Crew, Hear, handed_on
 from services.executors.devices import deal
 from services.executors.ending import cause_of
 from services.executors.executor import Request, StageFailed, Stopped
@@ -31,10 +30,6 @@ from training.protocol.schedule import Schedule
 
 LOOK_SECONDS = 0.3
 STACK, ROLE, SLOT, REQUEST = "mdmt.stack", "mdmt.role", "mdmt.slot", "mdmt.request"
-# What a container gets of this process's environment; the rest is in the image.
-HANDED_ON = (
-    "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MDMT_CLAIMS_URI", "MDMT_ABANDONED_SECONDS",
-)  # fmt: skip
 log = logging.getLogger(__name__)
 
 
@@ -54,7 +49,7 @@ class ContainerExecutor:
         """`environment` is added to that of workers and stages; `engine`: the one that DOCKER_HOST names, unless given."""
         self._slots, self._home, self._settings = slots, home.resolve(), settings
         self._stop, self._stack = stop or Flag(), stack
-        self._environment = {name: os.environ[name] for name in HANDED_ON if name in os.environ} | dict(environment or {})
+        self._environment = handed_on() | dict(environment or {})
         self._engine = engine or Engine(self._stop)
 
     def plan(self, jobs: Sequence[Job]) -> tuple[Request, ...]:

@@ -6,6 +6,7 @@ it in the constructor, say how a job reaches it (`_deliver`), how it is told to 
 is {"event": "ended", "code": …}, once. `Crew(requests, kind, stop).run(schedule)` does the rest.
 """
 
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -26,9 +27,18 @@ PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT
 QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 # Threads are set explicitly: two pools that spin on two cores cost twenty times.
 WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", **PATIENCE, **QUIET}
+# What workers and stages elsewhere get of this process's environment; the rest is that of their image or node.
+HANDED_ON = (
+    "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MDMT_CLAIMS_URI", "MDMT_ABANDONED_SECONDS",
+)  # fmt: skip
 OVER = ("done", "failed", "busy", "lost", "disk-full")  # after these the worker no longer has the unit
 
 Hear = Callable[["Worker", Event], None]
+
+
+def handed_on() -> dict[str, str]:
+    """What is set here of `HANDED_ON`."""
+    return {name: os.environ[name] for name in HANDED_ON if name in os.environ}
 
 
 class Worker(ABC):

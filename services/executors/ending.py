@@ -1,6 +1,7 @@
 """What the end of a worker means, by its exit code as a shell counts it (128 + signal)."""
 
 import signal
+import subprocess
 
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 LINES, LENGTH = 20, 4000
@@ -20,3 +21,13 @@ def cause_of(code: int, who: str, out_of_memory: bool = False) -> tuple[str, str
 def last_lines(text: str) -> str:
     """The end of a log, for a message."""
     return "\n".join(text.strip().splitlines()[-LINES:])[-LENGTH:] or "it said nothing"
+
+
+def end_softly(process: "subprocess.Popen[bytes]", seconds: float) -> None:
+    """SIGTERM, and SIGKILL after so long; nothing when it has ended."""
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -14,7 +14,7 @@ from threading import Thread
 from services.executors import crew
 from services.executors.crew import WORKER_ENVIRONMENT, Crew, Hear, Worker
 from services.executors.devices import deal
-from services.executors.ending import cause_of, last_lines
+from services.executors.ending import cause_of, end_softly, last_lines
 from services.executors.executor import Request, StageFailed, Stopped
 from training.protocol.job import Job
 from training.protocol.schedule import Schedule
@@ -56,7 +56,7 @@ class ProcessExecutor:
                     if self._stop.wait(LOOK_SECONDS):
                         raise Stopped(f"told to stop during {' '.join(arguments[:2])}")
             finally:
-                _end(process, crew.STOP_SECONDS)
+                end_softly(process, crew.STOP_SECONDS)
             if process.returncode:
                 log.seek(0)
                 raise StageFailed(f"`mdmt {' '.join(arguments)}` ended with code {process.returncode}:\n{last_lines(log.read())}")
@@ -113,13 +113,3 @@ def _gpus() -> list[str]:
     if named is not None:
         return [name for name in named.split(",") if name.strip() not in ("", "-1")]
     return sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
-
-
-def _end(process: "subprocess.Popen[bytes]", seconds: float) -> None:
-    """SIGTERM, and SIGKILL after a while; nothing when it has ended."""
-    process.terminate()
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

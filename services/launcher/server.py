@@ -6,15 +6,10 @@ import uvicorn
 
 from services.launcher.app import create_app
 from services.launcher.settings import Settings
+from services.log_lines import log_lines
 
 GRACE_SECONDS = 3  # a caller that waits for a container to end asks again
-LOGGING: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"named": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"named": {"class": "logging.StreamHandler", "formatter": "named"}},
-    "loggers": {name: {"handlers": ["named"], "level": "INFO", "propagate": False} for name in ("services.launcher", "uvicorn")},
-}
+LOGGING = log_lines({"services.launcher": "INFO", "uvicorn": "INFO"})
 
 
 def configuration(settings: Settings, host: str, port: int, log_config: dict[str, Any] | None = LOGGING) -> uvicorn.Config:

@@ -15,9 +15,9 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from services.tracking.settings import Settings
+from training.store_lock import KEY  # of whoever else makes these tables
 
 PATIENCE_SECONDS, PAUSE_SECONDS = 60.0, 1.0
-LOCK = 0x6D646D74  # "mdmt": number of the advisory lock
 log = logging.getLogger(__name__)
 
 
@@ -40,7 +40,7 @@ def migrate(url: str, accounts: bool, patience: float = PATIENCE_SECONDS) -> Non
         raise NotPostgres(f"MDMT_DATABASE_URI names {engine.dialect.name}; allowed: postgresql+psycopg://user@host/name")
     try:
         with _connected(engine, patience) as connection:
-            connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})  # given back when the connection ends
+            connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": KEY})  # given back when the connection ends
             for step in steps:
                 step(engine)
     finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes and 0.65 GB for features that nobody asks for here
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes, 0.65 GB and an API, for features that nobody asks for here
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }
 

@@ -4,8 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.trainer.progress import Standing
-from services.trainer.protocol import State
+from services.trainer.states import Standing, State
 
 NOTICE = "Research use only, not a medical device."
 

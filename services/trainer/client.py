@@ -6,7 +6,8 @@ from typing import Any
 
 import requests
 
-OVER = ("finished", "failed", "cancelled")
+from services.trainer.states import OVER
+
 SECONDS = (5, 60)  # to connect, to answer
 GIVE_UP_SECONDS = 120.0  # following: a service that is restarted is waited for
 LOOK_SECONDS = 1.0

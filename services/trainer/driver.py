@@ -13,9 +13,10 @@ from services.trainer.away import in_a_line, is_away
 from services.trainer.ledger import Ledger
 from services.trainer.metrics import Metrics
 from services.trainer.progress import Progress
-from services.trainer.protocol import Protocol, State
+from services.trainer.protocol import Protocol
 from services.trainer.records import Order, Records
 from services.trainer.settings import Settings
+from services.trainer.states import State
 from services.trainer.work import Work
 from training.tracking import Tracking, default_uri
 

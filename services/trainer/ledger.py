@@ -7,9 +7,10 @@ from threading import Condition, Event, Lock
 from services.trainer.away import in_a_line, is_away
 from services.trainer.errors import Refused
 from services.trainer.events import EventLog
-from services.trainer.protocol import OVER, Protocol, now
-from services.trainer.records import Order, Records
+from services.trainer.protocol import Protocol
+from services.trainer.records import Order, Records, now
 from services.trainer.settings import Settings
+from services.trainer.states import OVER
 
 
 class Ledger:

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector
 
-from services.trainer.progress import STANDINGS
-from services.trainer.protocol import STATES, Protocol
+from services.trainer.protocol import Protocol
+from services.trainer.states import STANDINGS, STATES
 
 SECONDS = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 3600, 7200, 21600)
 

@@ -4,18 +4,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from threading import RLock
-from typing import Any, Literal
+from typing import Any
 
 from mlflow.entities import Run
 
 from services.trainer.events import EventLog
+from services.trainer.states import STANDINGS, Standing
 from training.protocol.estimate import expected_seconds, measured
 from training.protocol.job import Event
 from training.protocol.plan import Plan
 from training.protocol.unit import Unit
 
-Standing = Literal["waiting", "running", "done", "failed", "skipped"]
-STANDINGS: tuple[Standing, ...] = ("waiting", "running", "done", "failed", "skipped")
 # What an event makes of its unit. Busy and lost: another runner has it, which is running too, only not here.
 AFTER: dict[str, Standing] = {
     "claimed": "running",

@@ -2,25 +2,18 @@
 
 import logging
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Lock
-from typing import Any, Literal
+from typing import Any
 
 from services.trainer.events import EventLog
 from services.trainer.progress import Progress
-from services.trainer.records import Order, Record
+from services.trainer.records import Order, Record, now
+from services.trainer.states import OVER, State
 from training.protocol.job import Event as UnitEvent
 from training.protocol.plan import Plan
 from training.protocol.unit import Unit
 
-State = Literal[
-    "queued", "preparing", "running", "refitting", "registering", "finished", "failed", "cancelled", "stopped"
-]  # fmt: skip
-STATES: tuple[State, ...] = (
-    "queued", "preparing", "running", "refitting", "registering", "finished", "failed", "cancelled", "stopped",
-)  # fmt: skip
-OVER: frozenset[State] = frozenset({"finished", "failed", "cancelled"})
 OF_STATUS: dict[str, State] = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "cancelled"}
 RECENT, FAILURES_KEPT = 8, 5
 log = logging.getLogger(__name__)
@@ -154,7 +147,3 @@ class Protocol:
 
 
 LINKS = {"self": "", "events": "/events", "logs": "/logs"}
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

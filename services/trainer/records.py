@@ -25,6 +25,10 @@ STACK, PROTOCOL, DATA, PROMOTE, SUBMITTED, SUMMARY, NOTE = (
 FILE = "recipe.json"
 
 
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
 @dataclass(frozen=True)
 class Order:
     """What was asked for: a recipe on a data folder, and whether the gate may move the alias at the end."""
@@ -72,8 +76,8 @@ class Records:
         path = self.folder(order.id) / FILE
         path.parent.mkdir(parents=True, exist_ok=True)
         durable.write(path, order.recipe.model_dump_json(indent=1).encode())  # first: a run without its recipe is of no use
-        client, now = self._tracking.client, datetime.now(UTC).isoformat(timespec="milliseconds")
-        tags = {DATA: str(order.data), PROMOTE: json.dumps(order.promote), SUBMITTED: now}
+        client = self._tracking.client
+        tags = {DATA: str(order.data), PROMOTE: json.dumps(order.promote), SUBMITTED: now()}
         found = self._found(f"tags.`{PROTOCOL}` = '{order.id}'")
         if found:
             run_id = found[0].info.run_id

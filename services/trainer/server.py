@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from services.executors.choice import make_executor
+from services.executors.crew import PATIENCE
+from services.log_lines import log_lines
 from services.trainer.app import create_app
 from services.trainer.orders import order_of
 from services.trainer.settings import Settings
@@ -21,18 +22,7 @@ from training.protocol.recipe import load_recipe
 
 HTTP_SECONDS = 1  # streams of events end by themselves; whoever still sends has this long
 PUT_DOWN_SECONDS = 9.0  # from the signal on; workers have eight of them
-# The work waits for MLflow by itself, and a caller is better refused than kept waiting.
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
-LOGGING: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"named": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"named": {"class": "logging.StreamHandler", "formatter": "named"}},
-    "loggers": {
-        name: {"handlers": ["named"], "level": level, "propagate": False}
-        for name, level in (("services", "INFO"), ("training", "INFO"), ("uvicorn", "WARNING"))
-    },
-}
+LOGGING = log_lines({"services": "INFO", "training": "INFO", "uvicorn": "WARNING"})
 log = logging.getLogger(__name__)
 
 
@@ -56,7 +46,7 @@ def serve(settings: Settings, host: str, port: int, listening: Callable[[str], N
     Raises RecipeError and Refused when the recipe of the settings cannot be worked on. Ends the process, with code 0.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the server listens to it, and after that
-    os.environ.update(PATIENCE)
+    os.environ.update(PATIENCE)  # the work waits for MLflow by itself, and a caller is better refused than kept waiting
     at_start = order_of(load_recipe(settings.recipe), None, True, settings) if settings.recipe else None
     app = create_app(settings, make_executor, at_start)
     config = uvicorn.Config(

@@ -7,7 +7,8 @@ from typing import Any
 
 import anyio
 
-from services.trainer.protocol import OVER, Protocol
+from services.trainer.protocol import Protocol
+from services.trainer.states import OVER
 
 LOOK_SECONDS = 0.2
 

@@ -9,16 +9,13 @@ import sys
 import time
 from pathlib import Path
 from threading import Event as Flag
-from typing import Any
 
 from services.executors.executor import Stopped
 from tests.contracts.cluster_place import Tasks
 from tests.contracts.executor_places import Containers, Processes
 from tests.journeys.under_fire.ground import Ground
-from training.protocol.claims import ClaimTable
+from tests.journeys.under_fire.runner import schedule_of
 from training.protocol.job import Job
-from training.protocol.schedule import Schedule
-from training.protocol.unit import Unit
 from training.tracking import Tracking
 
 
@@ -35,13 +32,7 @@ def main(folder: Path, slots: int, kind: str, stack: str = "", image: str = "") 
     stop = Flag()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with (folder / "journal.jsonl").open("a", buffering=1) as journal:
-
-        def listen(unit: Unit, event: dict[str, Any]) -> None:
-            journal.write(json.dumps({"at": time.time(), "unit": unit.fingerprint} | event) + "\n")
-
-        todo = [job for job in jobs if job.unit.fingerprint not in finished]
-        claims = ClaimTable(jobs[0].claims_uri, jobs[0].running.lease_seconds)
-        schedule = Schedule(todo, {f: run.info.run_id for f, run in finished.items()}, claims, listen)
+        schedule = schedule_of(jobs, finished, journal)
         over = {"event": "over", "unit": "", "stopped": False}
         try:
             place.executor(Ground(jobs[0].home, tracking, jobs[0].stores["noise"]), slots, stop).run(schedule)

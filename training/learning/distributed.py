@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from training.data.samples import Samples
-from training.learning.fitting import Fit, Progress
+from training.learning.fitting import Fit, Progress, nobody_stops
 from training.learning.network import Network
 from training.settings import Training
 
@@ -80,13 +80,9 @@ def fit_together(
     buffer = io.BytesIO()
     torch.save((network.cpu(), train, val, settings, seed, checkpoints, device, identity, torch.get_num_threads()), buffer)
     with _ranks(processes) as ranks:
-        weights, best_epoch, history = _hear(ranks, buffer.getbuffer(), progress, keep_going or _never)
+        weights, best_epoch, history = _hear(ranks, buffer.getbuffer(), progress, keep_going or nobody_stops)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     return Fit(network.to(device, memory_format=torch.channels_last), best_epoch, history)
-
-
-def _never() -> None:
-    """What stops a training that nobody stops."""
 
 
 class _Rank:

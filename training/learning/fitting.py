@@ -64,7 +64,7 @@ def fit(
     course = Course(network, weighting(settings, train).to(device), settings)
     if checkpoints:
         team.in_turn(lambda: course.resume(checkpoints, identity))
-    pause = keep_going or _never
+    pause = keep_going or nobody_stops
     while not course.finished:
         rate = course.set_learning_rate()
         figures = _train_epoch(course, train, seed, pause, team)
@@ -86,7 +86,7 @@ def fit(
     return Fit(network, course.best_epoch, course.history)
 
 
-def _never() -> None:
+def nobody_stops() -> None:
     """What stops a training that nobody stops."""
 
 

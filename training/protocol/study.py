@@ -74,6 +74,7 @@ class Study:
         self._data, self._executor, self._workers = find_data(recipe, data), executor, workers
         self._stores: dict[str, FilmStore] | None = None
         self._plan: Plan | None = None
+        self._is_sound = False  # recipe and data have been held against each other
         self._drops: ThreadPoolExecutor | None = None
 
     @cached_property
@@ -133,7 +134,9 @@ class Study:
 
     def outline(self) -> Plan:
         """All units, counted from the tables of the data sets alone: neither films nor weights are needed, and it cannot be run."""
-        return make_plan(self.recipe, self.cohorts, None, None)
+        plan = make_plan(self.recipe, self.cohorts, None, None)
+        self._is_sound = True
+        return plan
 
     def absent_weights(self) -> list[str]:
         """Backbones whose ImageNet weights the recipe asks for and this machine does not have."""
@@ -151,7 +154,8 @@ class Study:
         """All units of the recipe's schemes."""
         if self._plan is None:
             self.require_weights()
-            self.outline()  # what is wrong with the recipe is better said before hours of preparation
+            if not self._is_sound:
+                self.outline()  # what is wrong with the recipe is better said before hours of preparation
             self._plan = make_plan(self.recipe, self.cohorts, self.films(view), self.weights)
         return self._plan
 

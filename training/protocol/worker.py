@@ -278,10 +278,9 @@ def main() -> None:
         calls.serve(worker.serve)
         worker.finish()
     except Stopped:
+        # All is given back and on disk; taking an interpreter apart takes seconds where others wait for the processor.
         sys.stderr.flush()
-        os._exit(
-            0
-        )  # all is given back and on disk; taking an interpreter apart takes seconds where others wait for the processor
+        os._exit(0)
 
 
 if __name__ == "__main__":

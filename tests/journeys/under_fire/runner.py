@@ -6,8 +6,11 @@ FOLDER holds jobs.json; every event is appended to its journal.jsonl, the last l
 import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from mlflow.entities import Run
 
 from services.executors.process import ProcessExecutor
 from training.protocol.claims import ClaimTable
@@ -16,6 +19,17 @@ from training.protocol.job import Job
 from training.protocol.schedule import Schedule
 from training.protocol.unit import Unit
 from training.tracking import Tracking
+
+
+def schedule_of(jobs: Sequence[Job], finished: Mapping[str, Run], journal: TextIO) -> Schedule:
+    """What of the jobs is not finished; every event becomes a line of the journal."""
+
+    def listen(unit: Unit, event: dict[str, Any]) -> None:
+        journal.write(json.dumps({"at": time.time(), "unit": unit.fingerprint} | event) + "\n")
+
+    todo = [job for job in jobs if job.unit.fingerprint not in finished]
+    claims = ClaimTable(jobs[0].claims_uri, jobs[0].running.lease_seconds)
+    return Schedule(todo, {f: run.info.run_id for f, run in finished.items()}, claims, listen)
 
 
 def main(folder: Path, workers: int, standing_in: bool) -> None:
@@ -27,14 +41,8 @@ def main(folder: Path, workers: int, standing_in: bool) -> None:
     if standing_in:
         sys.executable = str(_worker_command(folder))
     with (folder / "journal.jsonl").open("a", buffering=1) as journal:
-
-        def listen(unit: Unit, event: dict[str, Any]) -> None:
-            journal.write(json.dumps({"at": time.time(), "unit": unit.fingerprint} | event) + "\n")
-
-        todo = [job for job in jobs if job.unit.fingerprint not in finished]
-        claims = ClaimTable(jobs[0].claims_uri, jobs[0].running.lease_seconds)
-        schedule = Schedule(todo, {f: run.info.run_id for f, run in finished.items()}, claims, listen)
-        if todo:
+        schedule = schedule_of(jobs, finished, journal)
+        if schedule.jobs:
             ProcessExecutor(workers).run(schedule)
         sweep(jobs[0].home, tracking.finished())
         journal.write(json.dumps({"event": "over", "failed": schedule.failed, "skipped": schedule.skipped, "unit": ""}) + "\n")

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cxr.tasks import PROGNOSIS, SEVERITY
+from tests.training.learning.cut import Cut, cutter
 from tests.training.learning.ranks import ROOT, together
 from tests.training.learning.test_fitting import PLAIN, noise, tiny_network, tiny_samples, training
 from training.learning.backbones.backbone import Backbone
@@ -75,20 +76,6 @@ def digest(fitted: Fit) -> tuple[str, History]:
     return sha.hexdigest(), fitted.history
 
 
-class Cut(Exception):
-    """Stands for the kill."""
-
-
-def cut_after(batches: int) -> Callable[[], None]:
-    asked = iter(range(10**6))
-
-    def keep_going() -> None:
-        if next(asked) == batches:
-            raise Cut
-
-    return keep_going
-
-
 def one_batch(network: Network, team: Team) -> Mapping[str, torch.Tensor]:
     """One step of nine films: no augmentation, and a learning rate that moves nothing."""
     fit(
@@ -109,7 +96,7 @@ def everything(team: Team, folder: Path) -> dict[str, Any]:
     found["logits"] = predict(tiny_network(), noise(150), team=team)
     found["undisturbed"] = digest(full(folder / "undisturbed", team))
     with pytest.raises(Cut):
-        full(folder / "resumed", team, cut_after(4 + 1 + 4 + 1 + 2))  # four batches and a checkpoint an epoch: within the third
+        full(folder / "resumed", team, cutter(4 + 1 + 4 + 1 + 2))  # four batches and a checkpoint an epoch: within the third
     found["resumed"] = digest(full(folder / "resumed", team))
     return found
 
@@ -275,7 +262,7 @@ def test_what_a_rank_raises_is_raised_here(tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match="the loss is not finite in epoch 1"):
         start(tmp_path, tiny_network(), changes={"learning_rate": 1e30})
     with pytest.raises(Cut):
-        fit(tiny_network(), tiny_samples(30), tiny_samples(13, 1), settings(), 3, None, tmp_path, "cpu", cut_after(6), "full")
+        fit(tiny_network(), tiny_samples(30), tiny_samples(13, 1), settings(), 3, None, tmp_path, "cpu", cutter(6), "full")
     with pytest.raises(ForeignCheckpoint, match="'full', this is 'another'"):
         start(tmp_path, tiny_network(), identity="another")
     assert not children()

@@ -300,7 +300,7 @@ def test_sixteen_films_are_learned_by_heart() -> None:
     patches = noise(16, size=8).repeat(8, axis=1).repeat(8, axis=2)  # (16, 64, 64)
     films = assemble(list(patches), [str(i) for i in range(16)], labels, BOTH)
     network = create("shufflenet_v2_x0_5", "scratch", (PROGNOSIS, SEVERITY), hidden=64, dropout=0, seed=0)
-    settings = training(max_epochs=40, patience=40, batch_size=8, learning_rate=3e-3, weight_decay=0, augmentation=PLAIN)
+    settings = training(max_epochs=40, patience=40, batch_size=8, learning_rate=5e-4, weight_decay=0, augmentation=PLAIN)
     result = fit(network, films, films, settings, seed=0)
     first, best = result.history[0], result.history[result.best_epoch - 1]
     assert best["val_accuracy_prognosis"] == best["val_accuracy_severity"] == 1.0

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from cxr.tasks import PROGNOSIS, SEVERITY, Task
+from tests.training.learning.cut import Cut, cutter
 from tests.training.learning.test_fitting import tiny_network, tiny_samples
 from training.data.samples import Samples, assemble
 from training.learning import checkpoint, fitting
@@ -24,10 +25,6 @@ BOTH = (PROGNOSIS, SEVERITY)
 SMALL = "shufflenet_v2_x0_5"
 SETTINGS = Training(batch_size=8, max_epochs=4, patience=2, warmup_epochs=1, hidden=8)
 Start = Callable[[str], Network]
-
-
-class Cut(Exception):
-    """Stands for the kill."""
 
 
 def samples(count: int, name: str, tasks: tuple[Task, ...], size: int = 32) -> Samples:
@@ -168,16 +165,6 @@ def train_tiny(
         tiny_network(), tiny_samples(12), tiny_samples(6, 1), settings, 7, progress,
         checkpoints=folder, identity="tiny", keep_going=keep_going,
     )  # fmt: skip
-
-
-def cutter(at: int) -> Callable[[], None]:
-    asked = iter(range(10**6))
-
-    def keep_going() -> None:
-        if next(asked) == at:
-            raise Cut
-
-    return keep_going
 
 
 def equal(a: object, b: object) -> bool:
