@@ -16,7 +16,7 @@ from services.executors import crew
 from services.executors.cluster_connection import connect, disconnect
 from services.executors.cluster_nodes import ask_nodes, must_fit, resources, task_options
 from services.executors.cluster_worker import ClusterWorker, cause_of_loss, start
-from services.executors.crew import WORKER_ENVIRONMENT, Crew, handed_on
+from services.executors.crew import WORKER_ENVIRONMENT, Crew, account_of_units, handed_on
 from services.executors.executor import Request, StageFailed, Stopped
 from services.executors.mailbox import mailbox_folder
 from training.protocol.job import Job
@@ -53,7 +53,7 @@ class ClusterExecutor:
             wanted["num_cpus"] = 1  # this machine has as many slots as it was told to have, whatever a unit takes
         ray = connect(self._address, self._slots)
         must_fit(wanted, [node["Resources"] for node in ray.nodes() if node["Alive"]])
-        environment = {**WORKER_ENVIRONMENT, **self._environment}
+        environment = {**WORKER_ENVIRONMENT, **self._environment, **account_of_units()}
         return tuple(Request(slot, WORKER, environment, (), wanted) for slot in range(min(self._slots, len(jobs))))
 
     def run(self, schedule: Schedule) -> None:

@@ -20,7 +20,7 @@ from services.executors import crew
 from services.executors.container_engine import Engine
 from services.executors.container_settings import ContainerSettings
 from services.executors.container_worker import ContainerWorker, asked, kept_log
-from services.executors.crew import WORKER_ENVIRONMENT, Crew, Hear, handed_on
+from services.executors.crew import WORKER_ENVIRONMENT, Crew, Hear, account_of_units, handed_on
 from services.executors.devices import deal
 from services.executors.ending import cause_of
 from services.executors.executor import Request, StageFailed, Stopped
@@ -94,7 +94,7 @@ class ContainerExecutor:
     def _worker(self, slot: int, gpus: tuple[str, ...], image: str) -> Request:
         name = f"{self._stack}-worker-{slot}"
         command = ("python", "-m", "training.protocol.worker", "--mailbox", str(mailbox_folder(self._home, name)))
-        environment = {"MDMT_HOME": str(self._home), **WORKER_ENVIRONMENT, **self._environment}
+        environment = {"MDMT_HOME": str(self._home), **WORKER_ENVIRONMENT, **self._environment, **account_of_units()}
         options = self._options(name, {ROLE: "worker", SLOT: str(slot)}, image, gpus)
         request = Request(slot, command, environment, gpus, options)
         options["labels"][REQUEST] = _digest(request)

@@ -31,6 +31,8 @@ WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", **PATIENCE, **QUIET}
 HANDED_ON = (
     "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MDMT_CLAIMS_URI", "MDMT_ABANDONED_SECONDS",
 )  # fmt: skip
+# In place of this process's own account, where units have one that cannot change the registry.
+OF_UNITS = {"MLFLOW_TRACKING_USERNAME": "MDMT_UNITS_USERNAME", "MLFLOW_TRACKING_PASSWORD": "MDMT_UNITS_PASSWORD"}
 OVER = ("done", "failed", "busy", "lost", "disk-full")  # after these the worker no longer has the unit
 
 Hear = Callable[["Worker", Event], None]
@@ -39,6 +41,11 @@ Hear = Callable[["Worker", Event], None]
 def handed_on() -> dict[str, str]:
     """What is set here of `HANDED_ON`."""
     return {name: os.environ[name] for name in HANDED_ON if name in os.environ}
+
+
+def account_of_units() -> dict[str, str]:
+    """What workers log in to MLflow with, where that is not what this process and its stages do; else nothing."""
+    return {name: os.environ[given] for name, given in OF_UNITS.items() if given in os.environ}
 
 
 class Worker(ABC):

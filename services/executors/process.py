@@ -12,7 +12,7 @@ from threading import Event as Flag
 from threading import Thread
 
 from services.executors import crew
-from services.executors.crew import WORKER_ENVIRONMENT, Crew, Hear, Worker
+from services.executors.crew import WORKER_ENVIRONMENT, Crew, Hear, Worker, account_of_units
 from services.executors.devices import deal
 from services.executors.ending import cause_of, end_softly, last_lines
 from services.executors.executor import Request, StageFailed, Stopped
@@ -34,7 +34,7 @@ class ProcessExecutor:
     def plan(self, jobs: Sequence[Job]) -> tuple[Request, ...]:
         """A process per slot. Raises NoSuchDevice when units ask for more GPUs than this machine has."""
         dealt = deal(jobs, _gpus(), self._slots, "this machine")
-        own = {"PYTHONPATH": str(ROOT), **WORKER_ENVIRONMENT, **self._environment}
+        own = {"PYTHONPATH": str(ROOT), **WORKER_ENVIRONMENT, **self._environment, **account_of_units()}
         return tuple(
             Request(slot, (sys.executable, *WORKER), own | ({"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}), gpus)
             for slot, gpus in enumerate(dealt)

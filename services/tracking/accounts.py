@@ -1,7 +1,7 @@
 """`python -m services.tracking.accounts`: the accounts of compose.auth.yml, made once and set right at every start.
 
-trainer     logs runs, registers versions, moves the alias when the gate lets a version through
-promoter    all of that, and deletes; for the people who promote and roll back by hand
+trainer     logs runs and reads the registry: what units need, so that no code that trains can change what is served
+promoter    registers versions and moves aliases too, and deletes: the training service, and people who promote by hand
 server      reads the registry, nothing else
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WORKSPACE = "default"
 EVERYTHING = ("experiment", "registered_model")
 GRANTS = {
-    "trainer": {"workspace": "USE", **dict.fromkeys(EVERYTHING, "EDIT")},
+    "trainer": {"workspace": "USE", "experiment": "EDIT", "registered_model": "READ"},
     "promoter": {"workspace": "USE", **dict.fromkeys(EVERYTHING, "MANAGE")},
     "server": dict.fromkeys(EVERYTHING, "READ"),
 }

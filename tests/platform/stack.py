@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.postgres import free_port
+from training.protocol.recipe import Recipe, load_recipe
 
 REPO = Path(__file__).parents[2]
 PORTS = ("MDMT_MLFLOW_PORT", "MDMT_TRAINER_PORT", "MDMT_SERVING_PORT")
@@ -113,3 +114,15 @@ def predict(url: str, film: bytes) -> dict[str, Any]:
     with urllib.request.urlopen(request, timeout=60) as answer:
         found: dict[str, Any] = json.load(answer)
         return found
+
+
+def small_recipe(name: str, folds: int, epochs: int, **changes: Mapping[str, Any]) -> Recipe:
+    """The demo recipe with the smallest backbone, plain cross-validation and a fixed number of epochs; `changes` of its parts by name."""
+    demo = load_recipe("demo").model_dump()
+    parts: dict[str, Mapping[str, Any]] = {"training": {"max_epochs": epochs, "patience": epochs, "warmup_epochs": 0}, **changes}
+    return Recipe.model_validate(
+        demo
+        | {part: demo[part] | values for part, values in parts.items()}
+        | {"name": name, "registered_name": name}
+        | {"backbones": [{"name": "shufflenet_v2_x0_5", "weights": "scratch"}], "schemes": [{"kind": "cv", "folds": folds}]}
+    )

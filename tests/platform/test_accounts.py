@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.platform.stack import Stack, stack, status
+from tests.platform.stack import Stack, predict, small_recipe, stack, status
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 API = "/api/2.0/mlflow"
@@ -15,12 +15,12 @@ API = "/api/2.0/mlflow"
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """MLflow with accounts; the trainer has an experiment and a registered model."""
-    with stack(tmp_path_factory.mktemp("accounts"), "compose.auth.yml", build=("migrate",)) as made:
+    """MLflow with accounts; the trainer has an experiment, the promoter a registered model."""
+    with stack(tmp_path_factory.mktemp("accounts"), "compose.auth.yml", MDMT_RECIPE="/data/small.json") as made:
         made.compose("up", "--detach", "--wait", "mlflow", seconds=600)
         made.compose("run", "--rm", "-T", "accounts", seconds=300)
         assert call(made, "trainer", "experiments/create", name="theirs") == 200
-        assert call(made, "trainer", "registered-models/create", name="mdmt") == 200
+        assert call(made, "promoter", "registered-models/create", name="mdmt") == 200
         yield made
 
 
@@ -63,10 +63,25 @@ def test_everybody_with_an_account_reads(platform: Stack, name: str) -> None:
     assert status(f"{platform.mlflow}{API}/registered-models/get?name=mdmt", **login(platform, name)) == 200
 
 
-def test_the_server_cannot_change_the_registry(platform: Stack) -> None:
-    assert call(platform, "server", "registered-models/alias", name="mdmt", alias="champion", version="1") == 403
-    assert call(platform, "server", "model-versions/create", name="mdmt", source="models:/m-" + "0" * 32) == 403
-    assert call(platform, "server", "registered-models/set-tag", name="mdmt", key="a", value="b") == 403
+@pytest.mark.parametrize("name", ["server", "trainer"])
+def test_neither_the_server_nor_what_trains_can_change_the_registry(platform: Stack, name: str) -> None:
+    assert call(platform, name, "registered-models/alias", name="mdmt", alias="champion", version="1") == 403
+    assert call(platform, name, "model-versions/create", name="mdmt", source="models:/m-" + "0" * 32) == 403
+    assert call(platform, name, "registered-models/set-tag", name="mdmt", key="a", value="b") == 403
+
+
+def test_the_promoter_can(platform: Stack) -> None:
+    assert call(platform, "promoter", "registered-models/set-tag", name="mdmt", key="a", value="b") == 200
+
+
+def test_a_protocol_is_trained_promoted_and_served_with_accounts_that_may_no_more_than_they_need(platform: Stack) -> None:
+    recipe = small_recipe("mdmt", folds=2, epochs=2, segmenter={"preset": "smoke"})
+    (platform.folder / "small.json").write_text(recipe.model_dump_json())
+    platform.compose("create", "phantom")
+    platform.compose("cp", str(platform.folder / "small.json"), "phantom:/data/small.json")
+    platform.compose("up", "--detach", "--wait", seconds=2400)
+    platform.compose("cp", "trainer:/data/phantom/held-out/held_out_1.png", str(platform.folder / "film.png"))
+    assert predict(platform.serving, (platform.folder / "film.png").read_bytes())["model"]["alias"] == "champion"
 
 
 def test_nobody_but_admin_makes_accounts(platform: Stack) -> None:

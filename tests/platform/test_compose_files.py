@@ -115,7 +115,8 @@ def test_accounts_of_mlflow_are_the_trainer_s_the_promoter_s_and_the_server_s() 
     assert set(GRANTS) == {"trainer", "promoter", "server"}
     assert {f"mlflow_{name}" for name in GRANTS} <= set(overlay["services"]["accounts"]["secrets"])
     assert overlay["services"]["serving"]["environment"] == {"MLFLOW_TRACKING_USERNAME": "server"}
-    assert overlay["services"]["trainer"]["environment"] == {"MLFLOW_TRACKING_USERNAME": "trainer"}
+    own = {"MLFLOW_TRACKING_USERNAME": "promoter", "MDMT_UNITS_USERNAME": "trainer"}
+    assert overlay["services"]["trainer"]["environment"] == own
 
 
 def test_gpus_are_reserved_in_an_overlay_only() -> None:

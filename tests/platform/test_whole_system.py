@@ -5,25 +5,16 @@ import shutil
 import subprocess
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.platform.stack import Stack, seconds_until, stack, status
+from tests.platform.stack import Stack, seconds_until, status
 from training.tracking import Tracking
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """`make env && docker compose up --wait`."""
-    with stack(tmp_path_factory.mktemp("system")) as made:
-        made.compose("up", "--detach", "--wait", seconds=5400)
-        yield made
 
 
 def runs(system: Stack, kind: str) -> dict[str, tuple[str, float]]:

@@ -16,6 +16,7 @@ from services.executors.container import ContainerExecutor
 from services.executors.container_engine import End, Engine
 from services.executors.container_settings import ContainerSettings
 from services.executors.container_worker import asked
+from services.executors.crew import OF_UNITS
 from services.executors.executor import NoSuchDevice, Request, StageFailed, Stopped, WorkersFail
 from services.launcher.asked import read
 from services.launcher.creation import creation
@@ -79,6 +80,19 @@ def test_a_plan_is_data_and_the_same_each_time() -> None:
     assert first[0].options["labels"].items() >= {"mdmt.stack": "test", "mdmt.role": "worker", "mdmt.slot": "0"}.items()
     other = planned(2, ContainerSettings(unit_memory="2g"))
     assert other[0].options["labels"]["mdmt.request"] != first[0].options["labels"]["mdmt.request"]
+
+
+def test_units_log_in_with_an_account_of_their_own_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+    for name, value in zip((*names, *OF_UNITS.values()), ("promoter", "p", "trainer", "t"), strict=True):
+        monkeypatch.setenv(name, value)
+    (request,) = planned()
+    assert [request.environment[name] for name in names] == ["trainer", "t"]
+    assert not request.environment.keys() & set(OF_UNITS.values())
+    for name in OF_UNITS.values():
+        monkeypatch.delenv(name)
+    (request,) = planned()
+    assert [request.environment[name] for name in names] == ["promoter", "p"]
 
 
 def test_gpus_are_in_the_plan_as_device_requests_and_refused_where_there_are_none() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cxr.bundle import NETWORK
 from services.executors.process import ProcessExecutor
 from tests.services.trainer.ground import Process, frames, recipe_on, until
 from training.protocol.recipe import Recipe
@@ -117,6 +118,22 @@ def test_the_same_recipe_again_and_at_the_next_start_trains_nothing(undisturbed:
         assert heard[0]["data"]["state"] == "finished"
     assert results(undisturbed) == before
     assert champion(undisturbed) == 1
+
+
+def test_a_version_that_the_gate_holds_back_is_registered_and_not_promoted_and_the_protocol_says_why(
+    undisturbed: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    """After the tests above: the registered graph is damaged here."""
+    client = Tracking(default_uri(undisturbed), undisturbed, ask=False).client
+    client.delete_registered_model_alias("mdmt", "champion")
+    for graph in (undisturbed / "artifacts").rglob(NETWORK):
+        graph.write_bytes(graph.read_bytes() + b"0")
+    with Process(undisturbed, tmp_path / "log") as service:
+        over = service.wait_over(service.submit(recipe)["id"], LONG)
+    assert (over["state"], over["registered"]["promoted"]) == ("finished", False)
+    assert NETWORK in over["registered"]["refused"]
+    assert over["note"] == f"version 1 of mdmt is registered, not promoted: {over['registered']['refused']}"
+    assert not client.get_registered_model("mdmt").aliases
 
 
 def test_a_service_killed_at_any_moment_and_started_again_ends_with_the_same_figures(
