@@ -5,7 +5,7 @@ MDMT := $(BIN)/mdmt
 export OMP_NUM_THREADS ?= 1
 # Two workers that each spin two threads cost twenty times on two cores, so threads are always set.
 
-.PHONY: demo smoke link test test-all test-platform check lock env up real-cxr serve ui clean
+.PHONY: demo smoke link test test-all test-platform check lock env up bench-training bench-prepare bench-grid bench-serving bench-gate bench-evidence real-cxr serve ui clean
 
 .venv/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -75,6 +75,10 @@ up: env
 # The same, tested: builds, starts, breaks and restores a stack of its own; needs Docker, and says so where there is none.
 test-platform: .venv/.installed
 	$(BIN)/python -m pytest tests/platform -m "" -rs --timeout 3600
+
+# Side-by-side measurements, each in one run; every one writes its page benchmarks/*.md.
+bench-training bench-prepare bench-grid bench-serving bench-gate bench-evidence: .venv/.installed
+	$(BIN)/python -m benchmarks.$(@:bench-%=%).run
 
 # Resolve requirements.in into the lock and the images' shares of it; versions stay where requirements.in allows them.
 # `make lock LOCK=--upgrade` takes the newest.

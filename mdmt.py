@@ -16,10 +16,12 @@ from rich.console import Console
 from services import environment
 from services.commands import promotion as promotion_commands
 from services.commands import protocols
+from services.commands.films import films_app
 from services.commands.launcher import launcher
 from services.commands.phantom import phantom
 from services.commands.weights import weights_app
 from services.environment import home, tracking
+from serving.commands import audit, keys_app
 
 if TYPE_CHECKING:
     from training.protocol.study import Study
@@ -29,6 +31,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 segmenter_app = typer.Typer(no_args_is_help=True, help="The lung U-Net.")
 app.add_typer(segmenter_app, name="segmenter")
 app.add_typer(weights_app, name="weights")
+app.add_typer(films_app, name="films")
+app.add_typer(keys_app, name="keys")
+app.command()(audit)
 for verb in (phantom, launcher, *promotion_commands.VERBS, *protocols.VERBS):
     app.command()(verb)
 out, err = Console(width=None if sys.stdout.isatty() else 165), Console(stderr=True)
@@ -179,7 +184,14 @@ def tune(
 
 
 @app.command()
-def register(recipe: RecipeOption = "demo", data: DataOption = None, workers: WorkersOption = CORES) -> None:
+def register(
+    recipe: RecipeOption = "demo",
+    data: DataOption = None,
+    workers: WorkersOption = CORES,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Compare bfloat16 with float32 on all films, for serving to decide.")
+    ] = False,
+) -> None:
     """Refit the chosen backbone on all films and register the bundle as a new version, unless an equal one is registered."""
     from services.console import StudyView
     from training import gate, promotion, registry
@@ -193,8 +205,8 @@ def register(recipe: RecipeOption = "demo", data: DataOption = None, workers: Wo
         unit = ready.refit(promotion.pick(ready.recipe, lines), view)
         graph = ready.segmenter(view)
     folds = gate.fold_figures(ready.recipe, unit.backbone, plan, results)
-    with out.status("bundling: export, calibration, golden case"):
-        version, new = registry.register(ready.recipe, unit, lines, folds, graph, ready.tracking)
+    with out.status("bundling: export, calibration, golden case, input gate"):
+        version, new = registry.register(ready.recipe, unit, lines, folds, graph, ready.tracking, ready.cohorts, prove)
     state = "registered" if new else "already registered"
     out.print(f"{state}: version {version} of {ready.recipe.registered_name} ({unit.backbone.name})")
 
@@ -230,14 +242,39 @@ def serve(
 
 @app.command()
 def predict(
-    files: Annotated[list[Path], typer.Argument(help="Chest X-rays: PNG, JPEG or DICOM.")],
-    url: Annotated[str, typer.Option(help="A running service (`mdmt serve`).")] = "http://127.0.0.1:8000",
+    films: Annotated[list[Path], typer.Argument(help="Chest X-rays (PNG, JPEG or DICOM), or folders of them.")],
+    output: Annotated[Optional[Path], typer.Option(help="Write a row per film to this .csv or .jsonl file.")] = None,  # noqa: UP045
+    url: Annotated[Optional[str], typer.Option(help="Ask this running service instead, and print its answers.")] = None,  # noqa: UP045
+    name: Annotated[str, typer.Option(help="Registered model.")] = "mdmt",
+    alias: Annotated[str, typer.Option()] = "champion",
+    workers: WorkersOption = CORES,
 ) -> None:
-    """Send films to a running service and print its answers."""
-    from serving.client import post_film
+    """Answer films with the registered version, on the engine that the service runs. Research use only, not a medical device."""
+    if url:
+        from serving.client import post_film
 
-    for file in files:
-        out.print_json(data=post_film(url, file))
+        for file in films:
+            out.print_json(data=post_film(url, file))
+        return
+    from serving.files import answers, films_of, write
+    from serving.registry import registry_source
+    from serving.settings import Settings
+
+    found = films_of(films)
+    settings = Settings(
+        model_name=name, alias=alias, tracking_uri=tracking().uri, cache_dir=home() / "bundles", workers=workers, alone=1
+    )
+    loaded = registry_source(settings).load()
+    rows = answers(loaded, found, threads=workers)
+    if output is None:
+        for row in rows:
+            out.print_json(data=dict(row))
+        return
+    refused: list[str] = []
+    write(rows, output, loaded.bundle.tasks, lambda row: refused.append(row["file"]) if "problem" in row else None)
+    out.print(
+        f"{output}: {len(found) - len(refused)} answered, {len(refused)} refused, by {loaded.name} version {loaded.version}"
+    )
 
 
 @app.command()

@@ -3,184 +3,233 @@
     bundle.json        what this is: pipeline, tasks, calibration, golden case, lineage, and the SHA-256 of every file
     model.onnx         the network (the name that MLflow's onnx flavour expects)
     segmenter.onnx     the lung U-Net
-    golden.png         a generated film (never a patient's) whose answer is known
+    golden.png         a generated film (never a patient's) whose answer is known; golden-2.png and further likewise
     MODEL_CARD.md      for people
     weights.safetensors    the same network for further training
+    gate.json          the input gate (`cxr.gate`), where one was fitted
+    bundle.sig         who sealed it (`cxr.signature`), where a key was given
 
-There is no pickle and no code in it, and loading imports neither MLflow nor torch: nothing of a bundle is ever executed.
+There is no pickle and no code in it, and loading imports neither MLflow nor torch: nothing of a bundle is ever executed. A folder with
+anything else in it is refused, and a graph is looked at (`cxr.graph_inspection`) before an engine gets it.
 """
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
+from time import perf_counter
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from numpy.typing import NDArray
 
 from cxr.engine import Engine
-from cxr.pipeline import Film, PipelineSpec, prepare
+from cxr.errors import FilmError
+from cxr.gate import Gate, GateModel
+from cxr.graph_inspection import GraphRefused, inspect
+from cxr.graphs import EngineName, Precision, installed
+from cxr.host import cores
+from cxr.manifest import (
+    CARD,
+    GATE,
+    GOLDEN,
+    MANIFEST,
+    NETWORK,
+    SEGMENTER,
+    BundleError,
+    GoldenCase,
+    Manifest,
+    digest_of,
+    read_manifest,
+)
+from cxr.pipeline import Film, prepare
 from cxr.reading import Limits
 from cxr.segmentation import OnnxSegmenter
 from cxr.tasks import Task
 
-FORMAT = 1
-MANIFEST, NETWORK, SEGMENTER, GOLDEN, CARD, WEIGHTS = (
-    "bundle.json", "model.onnx", "segmenter.onnx", "golden.png", "MODEL_CARD.md", "weights.safetensors",
-)  # fmt: skip
-REQUIRED = (NETWORK, SEGMENTER, GOLDEN, CARD)
 GOLDEN_SHIFT = 2  # pixels of the golden film that its box may move by, for the same reason
 GOLDEN_TOLERANCE = 1e-3  # in probability: another processor rounds differently, another network does not hit this
 
-
-class BundleError(RuntimeError):
-    """A bundle that must not be served: a file is missing or altered, or the golden case comes out differently."""
-
-
-class GoldenCase(BaseModel):
-    """The expected answer to `golden.png`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    probabilities: dict[str, list[float]]
-    box: tuple[int, int, int, int]
-    film_digest: str
-
-
-class Manifest(BaseModel):
-    """`bundle.json`. `lineage` says where the bundle comes from: run ids, digests of data, recipe and code; no patient data."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    format: int
-    pipeline: PipelineSpec
-    tasks: list[dict[str, Any]]
-    temperatures: dict[str, float]
-    golden: GoldenCase
-    lineage: dict[str, str]
-    files: dict[str, str]
+TIMED_RUNS = 7  # of the golden film, where engines are compared
 
 
 @dataclass(frozen=True)
 class TaskAnswer:
-    """One task's answer: the most probable class and the calibrated probability of each."""
+    """One task's answer: the most probable class, the calibrated probability of each, and the classes that the film may be of.
+
+    `candidates` holds indices, rising; None where the bundle carries no conformal limits for the task.
+    """
 
     label: str
     index: int
     probabilities: tuple[float, ...]
+    candidates: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer to one film: by task, with the film it was given for."""
+    """The answer to one film: by task, with the film it was given for; explained, {task: (classes, h, w) evidence}."""
 
     answers: dict[str, TaskAnswer]
     film: Film
+    evidence: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 class Bundle:
-    """A loaded bundle. `threads` is the size of the pool that the segmenter and the network each use."""
+    """A loaded bundle: `streams` predictions side by side on `threads` threads each, on an `engine` (default: the first installed).
 
-    def __init__(self, folder: Path, threads: int = 1) -> None:
+    `alone` is the same bundle with its graphs on that many threads, for a prediction that is the only one; by default it is itself.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        threads: int = 1,
+        engine: EngineName | None = None,
+        streams: int = 1,
+        alone: int | None = None,
+        precision: Precision = "float32",
+    ) -> None:
         self.manifest = read_manifest(folder)
         self.digest = digest_of((folder / MANIFEST).read_bytes())
         self.tasks = tuple(_task(entry) for entry in self.manifest.tasks)
-        self.segmenter = OnnxSegmenter((folder / SEGMENTER).read_bytes(), threads)
-        self.engine = Engine((folder / NETWORK).read_bytes(), self.tasks, self.manifest.temperatures, threads)
-        self._golden = (folder / GOLDEN).read_bytes()
+        self.gate = _gate(folder, self.manifest)
+        self.precision, runs_on = precision, engine or installed()[0]
+        graphs = _graph(folder / SEGMENTER), _graph(folder / NETWORK)
+        try:
+            self._compile(*graphs, runs_on, threads, streams)
+        except ValueError as error:
+            raise BundleError(str(error), "shape") from error
+        except (MemoryError, BundleError):
+            raise
+        except Exception as error:  # each engine raises classes of its own
+            if "alloc" in str(error).lower():
+                raise MemoryError("the engine has not the memory that the graphs ask for") from error
+            raise BundleError(f"the engine does not load its graphs: {type(error).__name__}", "malformed") from error
+        cases = {GOLDEN: self.manifest.golden, **self.manifest.more_golden}
+        self.golden = tuple(((folder / name).read_bytes(), case) for name, case in cases.items())
+        self.card = (folder / CARD).read_text()
+        self._alone: Bundle | None = None  # not itself: its memory is to be given back with the last reference from outside
+        if alone is not None and alone != threads:
+            self._alone = copy.copy(self)
+            self._alone._compile(*graphs, runs_on, alone, 1)
 
-    def prepare(self, data: bytes, limits: Limits | None = None) -> Film:
-        """File content → Film, exactly as in training. Raises FilmError."""
-        return prepare(data, self.manifest.pipeline, self.segmenter, limits)
+    @property
+    def alone(self) -> "Bundle":
+        return self._alone or self
 
-    def predict(self, data: bytes, limits: Limits | None = None) -> Prediction:
+    def _compile(self, segmenter: bytes, network: bytes, engine: EngineName, threads: int, streams: int) -> None:
+        self.segmenter = OnnxSegmenter(segmenter, threads, engine, self.precision, streams)
+        self.engine = Engine(network, self.tasks, self.manifest.temperatures, threads, engine, self.precision, streams)
+
+    def prepare(self, data: bytes, limits: Limits | None = None, gated: bool = True) -> Film:
+        """File content → Film, exactly as in training; `gated`, only what the input gate takes. Raises FilmError."""
+        return prepare(data, self.manifest.pipeline, self.segmenter, limits, gate=self.gate if gated else None)
+
+    def predict(self, data: bytes, limits: Limits | None = None, gated: bool = True) -> Prediction:
         """File content → Prediction. Raises FilmError."""
-        return self.predict_film(self.prepare(data, limits))
+        return self.predict_film(self.prepare(data, limits, gated))
 
-    def predict_film(self, film: Film) -> Prediction:
-        """A film prepared by this bundle's pipeline → Prediction."""
-        probabilities = self.engine.probabilities(film.pixels[None])
-        answers = {}
-        for task in self.tasks:
-            row = probabilities[task.name][0]
-            best = int(row.argmax())
-            answers[task.name] = TaskAnswer(task.classes[best], best, tuple(float(p) for p in row))
-        return Prediction(answers, film)
+    def predict_film(self, film: Film, explain: bool = False) -> Prediction:
+        """A film prepared by this bundle's pipeline → Prediction; with its evidence where asked for and `engine.explains`."""
+        if explain:
+            probabilities, evidence = self.engine.explained(film.pixels[None])
+        else:
+            probabilities, evidence = self.engine.probabilities(film.pixels[None]), {}
+        answers = {task.name: self._task_answer(task, probabilities[task.name][0]) for task in self.tasks}
+        return Prediction(answers, film, {name: maps[0] for name, maps in evidence.items()})
+
+    def _task_answer(self, task: Task, row: NDArray[np.float64]) -> TaskAnswer:
+        best, values = int(row.argmax()), tuple(float(p) for p in row)
+        limits = self.manifest.conformal.get(task.name)
+        return TaskAnswer(task.classes[best], best, values, None if limits is None else limits.candidates(values))
 
     def check_golden(self) -> None:
-        """Replay the golden case; raises BundleError when the answer is not the recorded one."""
-        expected = self.manifest.golden
-        prediction = self.predict(self._golden)
-        if expected.probabilities.keys() != prediction.answers.keys():
-            raise BundleError(
-                f"the golden case records {sorted(expected.probabilities)}; the network answers {sorted(prediction.answers)}"
-            )
-        shift = max(abs(a - b) for a, b in zip(prediction.film.box, expected.box, strict=True))
-        if shift > GOLDEN_SHIFT:
-            raise BundleError(
-                f"the golden film's lungs are found {shift} pixels away from where they were recorded (allowed {GOLDEN_SHIFT}): "
-                "preparation on this machine is not what was registered; do not serve it"
-            )
-        distances = [
-            abs(got - wanted)
-            for name, answer in prediction.answers.items()
-            for got, wanted in zip(answer.probabilities, expected.probabilities[name], strict=True)
-        ]
-        worst = float(np.max(distances))
-        if not worst <= GOLDEN_TOLERANCE:  # so put, NaN does not pass
-            raise BundleError(
-                f"the golden case answers {worst:.4f} away from the recorded probability (allowed {GOLDEN_TOLERANCE}): "
-                "this machine or these files do not compute what was registered; do not serve them"
-            )
+        """Replay every golden case; raises BundleError when an answer is not the recorded one, or not of the tasks' shape."""
+        self._check_shapes()
+        proof = self.manifest.proofs.get(self.precision)
+        tolerance = max(GOLDEN_TOLERANCE, proof.largest_change if proof else 0)
+        for film, expected in self.golden:
+            try:
+                prediction = self.predict(film, gated=False)  # generated: no film of a real cohort
+            except FilmError as error:
+                raise BundleError(f"a golden film is not answered but refused ({error.code})", "golden") from error
+            _compare(prediction, expected, tolerance)
+
+    def _check_shapes(self) -> None:
+        size = self.manifest.pipeline.size
+        rows = self.engine.probabilities(np.zeros((1, size, size), np.uint8))
+        for task in self.tasks:
+            if rows[task.name].shape != (1, len(task.classes)):
+                raise BundleError(
+                    f"the network's output {task.name} has shape {rows[task.name].shape}; the task has {len(task.classes)} classes",
+                    "shape",
+                )
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read and verify: known format, every required file present, every digest right. Raises BundleError."""
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise BundleError(f"no {MANIFEST} in the downloaded model version: it was not registered by `mdmt register`")
+def _compare(prediction: Prediction, expected: GoldenCase, tolerance: float) -> None:
+    if {name: len(row) for name, row in expected.probabilities.items()} != {
+        name: len(answer.probabilities) for name, answer in prediction.answers.items()
+    }:
+        raise BundleError(
+            f"the golden case records {sorted(expected.probabilities)}; the network answers {sorted(prediction.answers)}"
+        )
+    shift = max(abs(a - b) for a, b in zip(prediction.film.box, expected.box, strict=True))
+    if shift > GOLDEN_SHIFT:
+        raise BundleError(
+            f"the golden film's lungs are found {shift} pixels away from where they were recorded (allowed {GOLDEN_SHIFT}): "
+            "preparation on this machine is not what was registered; do not serve it",
+            "golden",
+        )
+    distances = [
+        abs(got - wanted)
+        for name, answer in prediction.answers.items()
+        for got, wanted in zip(answer.probabilities, expected.probabilities[name], strict=True)
+    ]
+    worst = float(np.max(distances))
+    if math.isnan(worst):
+        raise BundleError("the golden case is answered with what is no number: the network's weights are damaged", "not-a-number")
+    if not worst <= tolerance:
+        raise BundleError(
+            f"the golden case answers {worst:.4f} away from the recorded probability (allowed {tolerance}): "
+            "this machine or these files do not compute what was registered; do not serve them",
+            "golden",
+        )
+
+
+def time_golden(folder: str, engine: EngineName) -> float:
+    """Median seconds for the golden film, computed alone; raises BundleError where it is not answered as recorded."""
+    bundle = Bundle(Path(folder), cores(), engine)
+    bundle.check_golden()
+    seconds = []
+    for _ in range(TIMED_RUNS):
+        started = perf_counter()
+        bundle.predict(bundle.golden[0][0], gated=False)
+        seconds.append(perf_counter() - started)
+    return median(seconds)
+
+
+def _graph(path: Path) -> bytes:
+    """The content of a graph that may be given to an engine."""
+    content = path.read_bytes()
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise BundleError(f"{MANIFEST} is not of format {FORMAT}: {error.error_count()} fields are missing or unknown") from error
-    if manifest.format != FORMAT:
-        raise BundleError(f"{MANIFEST} has format {manifest.format}; this service reads format {FORMAT}")
-    for name in REQUIRED:
-        if name not in manifest.files:
-            raise BundleError(f"{MANIFEST} lists no {name}")
-    for name, recorded in manifest.files.items():
-        file = folder / name
-        if Path(name).name != name or not file.is_file() or file.is_symlink():
-            raise BundleError(f"bundle file {name!r} is missing or not a plain file of the bundle's folder")
-        if digest_of(file.read_bytes()) != recorded:
-            raise BundleError(f"bundle file {name} was altered: its SHA-256 is not the recorded one")
-    return manifest
+        inspect(content)
+    except GraphRefused as error:
+        raise BundleError(f"{path.name} is not a graph that is served: {error}", "hostile") from error
+    return content
 
 
-def write_manifest(
-    folder: Path,
-    pipeline: PipelineSpec,
-    tasks: tuple[Task, ...],
-    temperatures: dict[str, float],
-    golden: GoldenCase,
-    lineage: dict[str, str],
-) -> Manifest:
-    """Seal a folder that holds all other files: digest them and write `bundle.json` last."""
-    files = {path.name: digest_of(path.read_bytes()) for path in sorted(folder.iterdir()) if path.name in (*REQUIRED, WEIGHTS)}
-    manifest = Manifest(
-        format=FORMAT,
-        pipeline=pipeline,
-        tasks=[asdict(task) for task in tasks],
-        temperatures=temperatures,
-        golden=golden,
-        lineage=lineage,
-        files=files,
-    )
-    (folder / MANIFEST).write_text(json.dumps(manifest.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
-    return manifest
-
-
-def digest_of(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _gate(folder: Path, manifest: Manifest) -> Gate:
+    if GATE not in manifest.files:
+        return Gate()
+    try:
+        return Gate(GateModel.model_validate_json((folder / GATE).read_bytes()))
+    except ValueError as error:  # of its fields, or of another revision; a ValidationError is one
+        raise BundleError(
+            f"{GATE} is not a gate that this service reads: {type(error).__name__}; register the bundle again"
+        ) from error
 
 
 def _task(entry: dict[str, Any]) -> Task:

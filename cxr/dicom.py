@@ -1,7 +1,8 @@
-"""DICOM bytes → Radiograph: single-frame gray radiographs of the modalities CR, DX and DR; everything else by a named error.
+"""DICOM bytes → Radiograph: single-frame gray radiographs of the modalities CR, DX, DR and RG; everything else by a named error.
 
-Only the tags listed here are parsed, none of which can name a patient. Deflated data is refused before pydicom would inflate it
-(1 MB becomes 2 GB), nested sequences end in a RecursionError that `damage_named` turns into TruncatedFile.
+Only the tags listed here are parsed, none of which can name a patient (the age is made a yes or no at once). Deflated data is refused
+before pydicom would inflate it (1 MB becomes 2 GB), nested sequences end in a RecursionError that `damage_named` turns into
+TruncatedFile.
 """
 
 import re
@@ -13,20 +14,21 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from cxr import dicom_tags
 from cxr.dicom_pixels import PLUGINS, stored_values
 from cxr.dicom_tones import displayed
 from cxr.errors import FilmError, TruncatedFile, UnsupportedDicom
 from cxr.radiograph import Limits, Radiograph, damage_named
 
-# Computed, digital and direct radiography ("DR" is no code of the standard, and seen). Not OT and SC: anything can be in them.
-MODALITIES = ("CR", "DX", "DR")
-VIEWS = ("AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO")  # defined terms of View Position (PS3.3, C.8.1.1 and C.8.11.1)
+# Computed, digital and direct radiography ("DR" is no code of the standard, and seen), digitised film. Not OT and SC: anything can be
+# in them.
+MODALITIES = ("CR", "DX", "DR", "RG")
 PREAMBLE = 132  # 128 free bytes and "DICM"
 MOST_ELEMENTS = 20_000
 
 # fmt: off
 _KEYWORDS = (
-    "Modality", "ViewPosition", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "PixelData",
+    "Modality", *dicom_tags.KEYWORDS, "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "PixelData",
     "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit",
     "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence", "VOILUTFunction", "WindowCenter", "WindowWidth",
 )
@@ -44,7 +46,6 @@ def read_dicom(data: bytes, limits: Limits) -> Radiograph:
         _check_layout(dataset, limits)
         stored = stored_values(dataset, limits)
         pixels, steps = displayed(stored, dataset)
-        view = str(dataset.get("ViewPosition", "")).strip().upper()
         return Radiograph(
             pixels=np.ascontiguousarray(pixels, dtype=np.float32),
             bits=int(dataset.BitsStored),
@@ -52,7 +53,9 @@ def read_dicom(data: bytes, limits: Limits) -> Radiograph:
             photometric=str(dataset.PhotometricInterpretation),
             transforms=steps,
             modality=modality,
-            view=view if view in VIEWS else None,
+            view=dicom_tags.view_of(dataset),
+            chest=dicom_tags.is_chest(dataset),
+            adult=dicom_tags.is_adult(dataset),
         )
 
 

@@ -1,9 +1,6 @@
 """DICOM pixel data → stored values: lengths and codestream are checked first, then one named decoder per transfer syntax."""
 
 import struct
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,14 +24,15 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from cxr import decoding_child
-from cxr.decoding_child import GDCM_MISSING, HEADER
+from cxr.decoding import decode_apart
+from cxr.decoding_child import DECODERS, GDCM, OPENJPEG
 from cxr.errors import FileTooLarge, TruncatedFile, UnsupportedDicom
 from cxr.headers import Stream, j2k_header, jpeg_header
 from cxr.radiograph import Limits
 
-# Transfer syntax → pydicom plugin. Named, because the order of what is installed would decide otherwise: of the two decoders of
-# JPEG Lossless only gdcm undoes the modulo-65536 prediction right (pylibjpeg-libjpeg issue 90).
+# Transfer syntax → decoder: "" for none, a plugin of pydicom, or one that runs in a child process. Named, because the order of what
+# is installed would decide otherwise: of the two decoders of JPEG Lossless only gdcm undoes the modulo-65536 prediction right
+# (pylibjpeg-libjpeg issue 90).
 PLUGINS: dict[UID, str] = {
     ImplicitVRLittleEndian: "",
     ExplicitVRLittleEndian: "",
@@ -42,12 +40,12 @@ PLUGINS: dict[UID, str] = {
     RLELossless: "pydicom",
     JPEGBaseline8Bit: "pillow",
     JPEGExtended12Bit: "pillow",
-    JPEGLossless: "gdcm",
-    JPEGLosslessSV1: "gdcm",
-    JPEGLSLossless: "gdcm",
-    JPEGLSNearLossless: "gdcm",
-    JPEG2000Lossless: "pylibjpeg",
-    JPEG2000: "pylibjpeg",
+    JPEGLossless: GDCM,
+    JPEGLosslessSV1: GDCM,
+    JPEGLSLossless: GDCM,
+    JPEGLSNearLossless: GDCM,
+    JPEG2000Lossless: OPENJPEG,
+    JPEG2000: OPENJPEG,
 }
 LOSSY, LOSSLESS, NEAR = ("SOF0", "SOF1", "SOF2"), ("SOF3",), ("SOF55",)
 PROCESSES: dict[UID, tuple[str, ...]] = {
@@ -61,7 +59,6 @@ PROCESSES: dict[UID, tuple[str, ...]] = {
     JPEG2000: ("J2K",),
 }
 MOST_TILES = 4_096
-CHILD_SECONDS = 10.0
 
 
 def stored_values(dataset: Dataset, limits: Limits) -> NDArray[np.int32]:
@@ -95,30 +92,13 @@ def _decoded(dataset: Dataset, plugin: str, limits: Limits) -> NDArray[Any]:
             _check_run_lengths(frame, dataset)
         else:
             stream = _checked_codestream(frame, dataset, plugin, limits)
-            if plugin == "gdcm":
-                return _decoded_apart(frame, stream, syntax)
+            if plugin in DECODERS.values():
+                return decode_apart(frame, stream, int(syntax.rsplit(".", 1)[1]))
     decoder = get_decoder(syntax)
     if plugin and plugin not in decoder.available_plugins:
         raise ImportError(f"{syntax.name} needs the pydicom plugin {plugin}: install its package")
     decoded, _ = decoder.as_array(dataset, index=0, raw=True, decoding_plugin=plugin, correct_unused_bits=False)
     return np.asarray(decoded)
-
-
-def _decoded_apart(frame: bytes, stream: Stream, syntax: UID) -> NDArray[Any]:
-    """JPEG Lossless and JPEG-LS in a process of its own (0.1 s more), because of what damaged streams do to the decoders."""
-    header = HEADER.pack(stream.width, stream.height, stream.bits, int(syntax.rsplit(".", 1)[1]))
-    # -I: neither the working directory nor the environment may put another module in the place of gdcm.
-    command = [sys.executable, "-I", str(Path(decoding_child.__file__))]
-    try:
-        child = subprocess.run(command, input=header + frame, capture_output=True, timeout=CHILD_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        raise TruncatedFile("a lossless JPEG that takes too long", "a complete film", "Export it again.") from None
-    sample = np.dtype(np.uint8 if stream.bits <= 8 else np.uint16)
-    if child.returncode == GDCM_MISSING:
-        raise ImportError("JPEG Lossless and JPEG-LS need gdcm: install python-gdcm")
-    if child.returncode != 0 or len(child.stdout) != stream.width * stream.height * sample.itemsize:
-        raise TruncatedFile("a lossless JPEG that does not decode", "a complete film", "Export it again.")
-    return np.frombuffer(child.stdout, dtype=sample).reshape(stream.height, stream.width)
 
 
 def _check_length(dataset: Dataset) -> None:
@@ -129,7 +109,7 @@ def _check_length(dataset: Dataset) -> None:
 
 
 def _checked_codestream(frame: bytes, dataset: Dataset, plugin: str, limits: Limits) -> Stream:
-    stream = j2k_header(frame) if plugin == "pylibjpeg" else jpeg_header(frame)
+    stream = j2k_header(frame) if plugin == OPENJPEG else jpeg_header(frame)
     if (stream.width, stream.height, stream.components) != (dataset.Columns, dataset.Rows, 1):
         found = f"compressed data of {stream.width} × {stream.height} × {stream.components}"
         raise TruncatedFile(found, f"{dataset.Columns} × {dataset.Rows} × 1, as the header says", "Export the film again.")

@@ -70,3 +70,20 @@ class NotGray(FilmError):
 
     code = "not-gray"
     title = "Not a gray picture"
+
+
+class NotFrontalChest(FilmError):
+    """A readable picture that the input gate (`cxr.gate`) does not take for a frontal film of an adult's chest.
+
+    `reason` is a short word from a closed list (REASONS); `score` and `threshold` are those of the picture, None where the DICOM
+    tags decided.
+    """
+
+    code = "not-a-frontal-chest"
+    title = "Not a frontal chest film of an adult"
+
+    def __init__(self, reason: str, found: str, allowed: str, score: float | None = None, threshold: float | None = None) -> None:
+        self.reason = reason
+        self.score = score
+        self.threshold = threshold
+        super().__init__(found, allowed, "Send the film as it hangs on the light box, bones white.")

@@ -7,7 +7,7 @@ import re
 import struct
 from dataclasses import dataclass
 
-from cxr.errors import TruncatedFile
+from cxr.errors import FileTooLarge, TruncatedFile
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 JPEG_MAGIC = b"\xff\xd8\xff"
@@ -20,6 +20,7 @@ SOI, EOI, SOS = 0xD8, 0xD9, 0xDA
 # FF 00 is a stuffed byte and FF D0..D7 a restart inside a scan; JPEG-LS stuffs FF 00..7F. None of them opens a segment.
 _MARKER = re.compile(rb"\xff+([\xc0-\xcf\xd8-\xfe])")
 _MOST_SEGMENTS = 10_000
+_MOST_CHUNKS, _MOST_TEXTS = 50_000, 8
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,21 @@ class Stream:
 
 
 def png_header(data: bytes) -> Stream:
-    """IHDR of a PNG (PNG specification, 11.2.1). `components` counts samples per pixel, a palette index as one."""
+    """IHDR of a PNG (PNG specification, 11.2.1). `components` counts samples per pixel, a palette index as one.
+
+    Every chunk's header is walked over: Pillow inflates each compressed text to a mebibyte and calls Python for each chunk.
+    """
     if len(data) < 26 or data[12:16] != b"IHDR":
         raise TruncatedFile("a PNG without its header", "a complete PNG", "Export or upload the film again.")
+    position, chunks, texts = len(PNG_MAGIC), 0, 0
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        position += length + 12
+        chunks += 1
+        texts += kind in (b"zTXt", b"iTXt")
+        if chunks > _MOST_CHUNKS or texts > _MOST_TEXTS:
+            found = f"a PNG of more than {_MOST_CHUNKS:,} chunks or {_MOST_TEXTS} compressed texts"
+            raise FileTooLarge(found, "fewer", "Save it again without texts.")
     width, height, bits, colour = struct.unpack(">IIBB", data[16:26])
     return Stream("PNG", width, height, {2: 3, 4: 2, 6: 4}.get(colour, 1), bits)
 

@@ -20,7 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cxr.cropping import Box, crop, lung_box, lungs_only
 from cxr.errors import FilmError
+from cxr.gate import Gate
 from cxr.intensity import to_gray8
+from cxr.measures import Seen
 from cxr.reading import SERVED, Limits, Radiograph, read
 from cxr.segmentation import Segmenter, Verdict, clean, judge
 
@@ -53,18 +55,22 @@ class PipelineSpec(BaseModel):
 class Film:
     """A prepared film: what the network sees, and how it came about.
 
-    `pixels` uint8 (S, S); `box` in pixels of the source film of `shape` (H, W); `coverage` is the share of that film the lungs take;
-    `digest` is the SHA-256 of `pixels`; `steps` are the transformations the reader applied.
+    `pixels` uint8 (S, S); `box` in pixels of the source film of `shape` (H, W); `coverage` is the share of that film the lungs take
+    and `lungs` bool (256, 256) the cleaned mask of it, squeezed to a square;
+    `digest` is the SHA-256 of `pixels`; `steps` are the transformations the reader applied; `score` is the input gate's (1 = at the
+    edge of the training films), None where none was asked.
     """
 
     pixels: NDArray[np.uint8]
     box: Box
     verdict: Verdict
     coverage: float
+    lungs: NDArray[np.bool_]
     shape: tuple[int, int]
     source: str
     steps: tuple[str, ...]
     digest: str
+    score: float | None = None
 
 
 class LungsNotFound(FilmError):
@@ -84,20 +90,34 @@ class LungsNotFound(FilmError):
 
 
 def prepare(
-    data: bytes, spec: PipelineSpec, segmenter: Segmenter, limits: Limits | None = None, formats: frozenset[str] = SERVED
+    data: bytes,
+    spec: PipelineSpec,
+    segmenter: Segmenter,
+    limits: Limits | None = None,
+    formats: frozenset[str] = SERVED,
+    gate: Gate | None = None,
 ) -> Film:
-    """File content → Film. Raises a FilmError that names what was found; LungsNotFound when there is nothing to crop to."""
-    return prepare_radiograph(read(data, limits or Limits(), formats), spec, segmenter)
+    """File content → Film. Raises a FilmError that names what was found; LungsNotFound when there is nothing to crop to,
+    NotFrontalChest where a gate is given and does not take the film. Training has none: its cohorts are chosen by people."""
+    return prepare_radiograph(read(data, limits or Limits(), formats), spec, segmenter, gate)
 
 
-def prepare_radiograph(radiograph: Radiograph, spec: PipelineSpec, segmenter: Segmenter) -> Film:
+def look(gray: NDArray[np.uint8], spec: PipelineSpec, segmenter: Segmenter) -> Seen:
+    """Gray film → what the segmenter sees on it, cleaned."""
+    probability = segmenter.probability(gray)
+    return Seen(gray, probability, clean(probability >= spec.threshold, spec.smallest))
+
+
+def prepare_radiograph(radiograph: Radiograph, spec: PipelineSpec, segmenter: Segmenter, gate: Gate | None = None) -> Film:
     """The same from a film already read."""
-    gray = to_gray8(radiograph.pixels, spec.low, spec.high)
-    found = segmenter.probability(gray) >= spec.threshold
-    lungs = clean(found, spec.smallest)
+    if gate is not None:
+        gate.check_tags(radiograph)
+    seen = look(to_gray8(radiograph.pixels, spec.low, spec.high), spec, segmenter)
+    score = None if gate is None else gate.check(seen, lambda picture: look(picture, spec, segmenter))
+    gray, lungs = seen.gray, seen.lungs
     verdict = judge(lungs)
     if verdict is Verdict.NO_LUNGS:
-        raise LungsNotFound(float(found.mean()), spec.smallest)
+        raise LungsNotFound(float((seen.probability >= spec.threshold).mean()), spec.smallest)
     height, width = gray.shape
     box = lung_box(lungs, (height, width), spec.margin)
     pixels = crop(lungs_only(gray, lungs) if spec.crop == "masked" else gray, box, spec.size)
@@ -106,8 +126,10 @@ def prepare_radiograph(radiograph: Radiograph, spec: PipelineSpec, segmenter: Se
         box=box,
         verdict=verdict,
         coverage=float(lungs.mean()),
+        lungs=lungs,
         shape=(height, width),
         source=radiograph.source,
         steps=radiograph.transforms,
         digest=hashlib.sha256(pixels.tobytes()).hexdigest(),
+        score=score,
     )

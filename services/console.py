@@ -138,6 +138,10 @@ def plan_report(estimate: Estimate, workers: int) -> Table:
         f"{high / workers:,.1f}\ncritical path {path[0]:,.1f} to {path[1]:,.1f} hours: {' → '.join(estimate.chain)}\n"
         f"costs: {'; '.join(estimate.sources)}"
     )
+    if estimate.units > estimate.distinct:
+        saved = 1 - (low + high) / sum(estimate.alone)
+        spared = estimate.units - estimate.distinct
+        table.caption += f"\nsharing saves {spared:,} of {estimate.units:,} trainings, {saved:.0%} of the hours"
     if estimate.unknown:
         table.caption += f"\nnot measured on this device, hours of one CPU thread: {', '.join(estimate.unknown)}"
     return table

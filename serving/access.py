@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import problem
+from serving.security_headers import secure
 
 log = logging.getLogger("serving.access")
 REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -41,7 +42,10 @@ class AccessMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
+                secure(headers)
                 headers["X-Request-ID"] = state["request_id"]
+                if scope["app"].state.readiness.ending:
+                    headers["Connection"] = "close"  # so that nobody sends a further request on it
                 loaded = state.get("loaded") or scope["app"].state.readiness.loaded
                 if loaded is not None:
                     headers["X-Model-Version"] = loaded.version
@@ -81,6 +85,7 @@ def _record(scope: Scope, status: int, seconds: float) -> None:
         "status": status,
         "ms": round(seconds * 1000, 1),
         "problem": state.get("problem"),
+        "key": state.get("key"),
         "version": loaded.version if loaded else None,
     }
     log.info(json.dumps({key: value for key, value in line.items() if value is not None}))

@@ -1,5 +1,10 @@
-"""How much work is let in: a bounded number of requests and a bounded number of buffered bytes; the rest is told to come back."""
+"""How much work is let in: bounded uploads, bounded bytes, bounded predictions; the rest is told to come back.
 
+Uploads being read and predictions waiting have places of their own: whoever opens uploads and sends nothing takes none of the places
+that predictions need. And one client never takes more than half of the uploads and bytes, so that another always finds room.
+"""
+
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -9,50 +14,88 @@ import anyio
 from serving.errors import ProblemError
 
 T = TypeVar("T")
+COME_BACK = 1  # seconds
 
 
 class Place:
     """One admitted request; `hold` counts the bytes it keeps in memory."""
 
-    def __init__(self, admission: "Admission") -> None:
-        self._admission = admission
+    def __init__(self, admission: "Admission", client: str) -> None:
+        self._admission, self._client = admission, client
         self.held = 0
 
     def hold(self, count: int) -> None:
-        """Raises ProblemError `busy` when all requests together would hold more than the limit."""
-        if self._admission.held + count > self._admission.max_held:
+        """Raises ProblemError `busy` when all requests together would hold more than the limit, `too-many-requests` when this client's
+        would hold more than half of it."""
+        admission = self._admission
+        if admission.held + count > admission.max_held:
             raise _busy()
-        self._admission.held += count
+        # Alone, a client may send one upload of any allowed size; several must leave room for others.
+        if admission.held_by[self._client] > self.held and admission.held_by[self._client] + count > admission.max_held / 2:
+            raise _too_many("bytes")
+        admission.held += count
+        admission.held_by[self._client] += count
         self.held += count
 
 
 class Admission:
     """Counts are changed on the event loop only, so they need no lock."""
 
-    def __init__(self, workers: int, queue: int, max_held: int) -> None:
+    def __init__(self, workers: int, queue: int, max_held: int, uploads: int = 512) -> None:
         self._limiter = anyio.CapacityLimiter(workers)
-        self._capacity = workers + queue
-        self.inside = 0
-        self.held = 0
+        self.capacity = workers + queue
+        self.uploads = uploads
         self.max_held = max_held
+        self.inside = 0  # requests, whether read, waiting or computed
+        self.computing = 0  # predictions, whether waiting or computed
+        self.held = 0
+        self.inside_of: Counter[str] = Counter()
+        self.held_by: Counter[str] = Counter()
 
     @contextmanager
-    def place(self) -> Iterator[Place]:
-        """A place for one request. Raises ProblemError `busy` when all are taken."""
-        if self.inside >= self._capacity:
-            raise _busy()
+    def place(self, client: str = "") -> Iterator[Place]:
+        """A place for one request of a client. Raises ProblemError `busy` when there is none, `too-many-requests` when this client
+        has half of them."""
+        if self.computing >= self.capacity or self.inside >= self.uploads:
+            raise _busy()  # before the body is read: it would wait for nothing
+        if self.inside_of[client] >= max(1, self.uploads // 2):
+            raise _too_many("uploads")
         self.inside += 1
-        place = Place(self)
+        self.inside_of[client] += 1
+        place = Place(self, client)
         try:
             yield place
         finally:
             self.inside -= 1
             self.held -= place.held
+            _give_back(self.inside_of, client, 1)
+            _give_back(self.held_by, client, place.held)
 
-    async def compute(self, work: Callable[[], T]) -> T:
-        """Run `work` on a worker thread, as soon as one is free."""
-        return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+    async def compute(self, work: Callable[[bool], T]) -> T:
+        """Run `work` on a worker thread, as soon as one is free; it is told whether it is the only one, and may use all cores.
+
+        Raises ProblemError `busy` when too many wait already.
+        """
+        if self.computing >= self.capacity:
+            raise _busy()
+        self.computing += 1
+        try:
+            return await anyio.to_thread.run_sync(lambda: work(self.computing == 1), limiter=self._limiter)
+        finally:
+            self.computing -= 1
+
+
+def _give_back(counts: Counter[str], client: str, count: int) -> None:
+    counts[client] -= count
+    if counts[client] <= 0:
+        del counts[client]  # clients come and go, the table must not grow with them
 
 
 def _busy() -> ProblemError:
-    return ProblemError("busy", "All places are taken. Send the same request again after the time in Retry-After.", retry_after=1)
+    detail = "All places are taken. Send the same request again after the time in Retry-After."
+    return ProblemError("busy", detail, retry_after=COME_BACK)
+
+
+def _too_many(what: str) -> ProblemError:
+    detail = f"This client has half of the {what} that are allowed at once. Wait for its other requests to be answered."
+    return ProblemError("too-many-requests", detail, retry_after=COME_BACK)

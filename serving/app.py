@@ -1,18 +1,27 @@
 """The application: what is built, in what order, and what each part is given. Nothing happens at import."""
 
+import logging
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from cxr.decoding import warm_up
 from serving import errors
+from serving.acceptance import Acceptance
 from serving.access import AccessMiddleware
 from serving.admission import Admission
 from serving.answers import NOTICE
+from serving.audit import Audit
+from serving.authorization import Authorization
+from serving.drift import Drift
 from serving.metrics import Metrics
-from serving.readiness import LoadedBundle, Readiness
-from serving.routes import health, model, predictions
+from serving.readiness import LoadedBundle, Readiness, Source
+from serving.routes import admin, batches, health, model, open_inference, page, predictions
 from serving.settings import Settings
+
+log = logging.getLogger("serving")
 
 DESCRIPTION = f"""**{NOTICE}**
 
@@ -21,22 +30,37 @@ with calibrated probabilities, the lungs that were found, and the version that a
 """
 
 
-def create_app(settings: Settings, load_bundle: Callable[[], LoadedBundle]) -> FastAPI:
-    """The service. `load_bundle` is called on a thread at start-up, then every `settings.retry_seconds` until it succeeds."""
+def create_app(settings: Settings, bundles: Source | Callable[[], LoadedBundle]) -> FastAPI:
+    """The service. `bundles` is asked on a thread at start-up, again until it gives one, and then followed; a function gives one for
+    good."""
+    source = bundles if isinstance(bundles, Source) else Source.fixed(bundles)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        threading.Thread(target=_start_decoders, name="decoders", daemon=True).start()
         app.state.readiness.start()
         yield
         app.state.readiness.stop()
 
-    app = FastAPI(title="MDMT", version="1", summary=NOTICE, description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="MDMT", version="1", summary=NOTICE, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
     app.state.settings = settings
-    app.state.readiness = Readiness(load_bundle, settings.retry_seconds)
-    app.state.admission = Admission(settings.workers, settings.queue, settings.max_buffered_bytes)
     app.state.metrics = Metrics()
-    for routes in (predictions, model, health):
+    app.state.audit = Audit(settings.audit_key.get_secret_value())
+    app.state.drift = Drift()
+    accept = Acceptance(settings.slowest_seconds, settings.slowest_factor)
+    app.state.readiness = Readiness(source, accept, settings.retry_seconds, settings.poll_seconds, app.state.metrics.looked)
+    app.state.admission = Admission(settings.workers, settings.queue, settings.max_buffered_bytes, settings.uploads)
+    for routes in (page, predictions, batches, open_inference, model, health, admin):
         app.include_router(routes.router)
     errors.install(app)
-    app.add_middleware(AccessMiddleware)
+    app.add_middleware(Authorization, settings=settings)
+    app.add_middleware(AccessMiddleware)  # outermost: refusals are logged and counted like answers
     return app
+
+
+def _start_decoders() -> None:
+    """Warm before the first film, and tested: a wrong decoder of JPEG Lossless answers with wrong pixels, not with an error."""
+    if not warm_up():
+        log.error("the decoder of JPEG Lossless fails its self-test: films in this encoding are refused")

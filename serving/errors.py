@@ -19,6 +19,7 @@ from cxr.errors import (
     FilmError,
     FilmTooSmall,
     NoContrast,
+    NotFrontalChest,
     NotGray,
     TruncatedFile,
     UnsupportedDicom,
@@ -38,6 +39,7 @@ FILM_STATUS: dict[type[FilmError], int] = {
     NoContrast: 422,
     NotGray: 422,
     LungsNotFound: 422,
+    NotFrontalChest: 422,
 }
 
 PROBLEMS: dict[str, tuple[int, str]] = {
@@ -52,7 +54,15 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "not-found": (404, "No such page"),
     "method-not-allowed": (405, "Method not allowed"),
     "bad-request": (400, "Bad request"),
+    "no-key": (401, "No valid API key"),
+    "wrong-scope": (403, "The API key does not allow this"),
+    "cross-origin": (403, "Asked by a page of another site"),
+    "not-acceptable": (406, "No such form of the answer"),
+    "no-evidence": (409, "This version has no evidence"),
+    "version-refused": (409, "The new version is not served"),
+    "too-many-requests": (429, "Too many requests"),
     "not-ready": (503, "Not ready"),
+    "registry-away": (503, "The registry does not answer"),
     "busy": (503, "Busy"),
     "internal-error": (500, "Internal error"),
 }
@@ -103,6 +113,7 @@ def problem(request: Request, code: str, detail: str, headers: dict[str, str] | 
     status, title = PROBLEMS[code]
     request_id = request.state.request_id
     request.state.problem = code
+    request.app.state.metrics.refusals.labels(code).inc()
     content = {
         "type": f"/problems/{code}",
         "title": title,
@@ -131,10 +142,17 @@ def _own(request: Request, error: Exception) -> ProblemResponse:
 def _film(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, FilmError)
     request.app.state.metrics.film_errors.labels(error.code).inc()
+    return problem(request, error.code, **film_refusal(error))
+
+
+def film_refusal(error: FilmError) -> dict[str, Any]:
+    """What is said of a film that was refused: `detail`, and the members that go with its type."""
     members: dict[str, Any] = {"advice": error.advice} if error.advice else {}
     if isinstance(error, LungsNotFound):
         members |= {"verdict": error.verdict.value, "coverage": error.coverage}
-    return problem(request, error.code, f"Found {error.found}; allowed: {error.allowed}.", **members)
+    if isinstance(error, NotFrontalChest):
+        members |= {"reason": error.reason, "score": error.score, "threshold": error.threshold}
+    return {"detail": f"Found {error.found}; allowed: {error.allowed}.", **members}
 
 
 def _http(request: Request, error: Exception) -> ProblemResponse:

@@ -1,45 +1,100 @@
-"""What is being served, or the reason why nothing is."""
+"""What is being served, or the reason why nothing is; and how what is served follows what the source says is to be served."""
 
 import logging
+import random
 import threading
+import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
-from cxr.bundle import Bundle, BundleError
-from serving.answers import PredictionAnswer
+from cxr.bundle import Bundle
+from cxr.manifest import BundleError
 from serving.errors import ProblemError
 
 log = logging.getLogger("serving")
+REFUSED_SECONDS = 600  # then a refused version is tried once more: a machine that was busy makes a version look slow
+JITTER = 0.2  # of the pause between two looks: many services must not ask the registry at the same moment
+
+Change = Literal["switched", "unchanged", "refused", "away"]
 
 
 class LoadError(RuntimeError):
     """The registry gave no bundle. The text is shown to callers of `/readyz`: no addresses, no credentials."""
 
 
+class RegistryAway(LoadError):
+    """The registry itself does not answer: what it said last still counts."""
+
+
 @dataclass(frozen=True)
 class LoadedBundle:
-    """A bundle and the name under which the registry holds it."""
+    """A bundle and the name under which the registry holds it. `signed_by` is the fingerprint of the trusted key, None when no key
+    is trusted and nothing was checked."""
 
     bundle: Bundle
     name: str
     version: str
     alias: str
+    signed_by: str | None = None
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        return self.name, self.version, self.bundle.digest
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where bundles come from. `current` names, cheaply, what is to be served now; `load` loads and verifies it; `last` gives what was
+    to be served when that was last known.
+
+    All raise LoadError when nobody can say; `load` and `last` raise BundleError for what must not be served.
+    """
+
+    current: Callable[[], str]
+    load: Callable[[], LoadedBundle]
+    last: Callable[[], LoadedBundle | None] = lambda: None
+
+    @classmethod
+    def fixed(cls, load: Callable[[], LoadedBundle]) -> "Source":
+        """One bundle for good."""
+        return cls(lambda: "fixed", load)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One look at the source: what came of it, and why."""
+
+    change: Change
+    reason: str = ""
+    kind: str = ""  # of a refusal, from cxr.manifest.KINDS
+
+
+Accept = Callable[[LoadedBundle, LoadedBundle | None], None]
+Tell = Callable[[Outcome], None]
 
 
 class Readiness:
-    """Loads in the background until a bundle has answered its golden case; only then `current` gives it out.
+    """Follows the source on a thread of its own that never holds up the end of the process: a registry that does not answer must
+    neither block `/livez` nor a shutdown.
 
-    `load` runs on a thread of its own that never holds up the end of the process: a registry that does not answer must neither
-    block `/livez` nor a shutdown.
+    A new version is loaded beside the old one and must pass `accept(new, old)`. Then one assignment switches: requests that began with
+    the old version end with it, and when the last of them has ended its memory is given back. What does not pass is tried again when
+    the source names another version, after REFUSED_SECONDS, or with `look(again=True)`.
     """
 
-    def __init__(self, load: Callable[[], LoadedBundle], retry_seconds: float) -> None:
-        self._load = load
-        self._retry_seconds = retry_seconds
+    def __init__(self, source: Source, accept: Accept, retry_seconds: float, poll_seconds: float, tell: Tell) -> None:
+        self._source, self._accept, self._tell = source, accept, tell
+        self._retry_seconds, self._poll_seconds = retry_seconds, poll_seconds
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._keep_trying, name="bundle-loader", daemon=True)
+        self._looking = threading.Lock()
+        self._thread = threading.Thread(target=self._follow, name="bundle-loader", daemon=True)
+        self._key: str | None = None
+        self._refused: tuple[str | None, str, float] | None = None  # key, reason, when
         self.loaded: LoadedBundle | None = None
         self.reason = "the bundle is still being loaded"
+        self.ending = False
 
     def start(self) -> None:
         self._thread.start()
@@ -55,27 +110,79 @@ class Readiness:
             raise ProblemError("not-ready", f"No bundle is served: {self.reason}.", retry_after=self._retry_seconds)
         return loaded
 
-    def _keep_trying(self) -> None:
-        while not self._stopped.is_set():
+    def look(self, again: bool = False) -> Outcome:
+        """Ask the source once and follow it. With `again`, a version that was refused is tried again."""
+        with self._looking:
             try:
-                loaded = self._load()
-                _check(loaded)
-            except (BundleError, LoadError) as error:
-                self.reason = str(error)
-                log.warning("bundle not served: %s", error)
+                outcome = self._look(again)
+            except BundleError as error:
+                outcome = Outcome("refused", str(error), error.kind)
+            except MemoryError:
+                outcome = Outcome("refused", "there is not the memory to load it beside what is served", "too-big")
+            except LoadError as error:
+                outcome = Outcome("away", str(error))
             except Exception as error:  # whatever a registry or a graph does, the process stays up and says so
-                self.reason = f"loading failed with {type(error).__name__}; the service's log has the details"
                 log.exception("bundle not served")
-            else:
-                self.loaded = loaded
-                log.info("serving %s version %s (%s)", loaded.name, loaded.version, loaded.bundle.digest[:12])
-                return
-            self._stopped.wait(self._retry_seconds)
+                outcome = Outcome("away", f"loading failed with {type(error).__name__}; the service's log has the details")
+            if outcome.change in ("refused", "away"):
+                self._note(outcome.reason)
+        self._tell(outcome)
+        return outcome
 
+    def _follow(self) -> None:
+        pause = self._retry_seconds
+        while not self._stopped.is_set():
+            self.look()
+            pause = self._poll_seconds if self.loaded is not None else min(2 * pause, self._poll_seconds)
+            self._stopped.wait(pause * random.uniform(1 - JITTER, 1 + JITTER))
 
-def _check(loaded: LoadedBundle) -> None:
-    """Raises BundleError unless the golden case comes out as recorded and every task can be named in the answer."""
-    taken = sorted({task.name for task in loaded.bundle.tasks} & set(PredictionAnswer.model_fields))
-    if taken:
-        raise BundleError(f"task name {', '.join(taken)} is a field of every answer: rename it and register the bundle again")
-    loaded.bundle.check_golden()
+    def _look(self, again: bool) -> Outcome:
+        key = self._asked()
+        if self.loaded is not None and key == self._key:
+            return Outcome("unchanged")
+        if self.loaded is not None and self._refused is not None and not again:
+            refused, reason, when = self._refused
+            if key == refused and time.monotonic() < when + REFUSED_SECONDS:
+                return Outcome("unchanged", reason)
+        try:
+            new = self._load()
+            switches = self.loaded is None or new.identity != self.loaded.identity
+            if switches:
+                self._accept(new, self.loaded)
+                self._switch(new)
+        except BundleError as error:
+            self._refused = (key, str(error), time.monotonic())
+            raise
+        self._key, self._refused = key, None
+        return Outcome("switched" if switches else "unchanged")
+
+    def _asked(self) -> str | None:
+        """The source's key; None when it is away and there is nothing to lose by looking further."""
+        try:
+            return self._source.current()
+        except RegistryAway:
+            if self.loaded is not None:
+                raise
+            return None
+
+    def _load(self) -> LoadedBundle:
+        try:
+            return self._source.load()
+        except RegistryAway:
+            last = None if self.loaded is not None else self._source.last()
+            if last is None:
+                raise
+            log.warning("the registry does not answer: version %s was served last and is served again", last.version)
+            return last
+
+    def _note(self, reason: str) -> None:
+        serving = "nothing is served" if self.loaded is None else f"version {self.loaded.version} is still served"
+        if reason != self.reason:  # said once, not at every look
+            log.warning("bundle not served: %s; %s", reason, serving)
+        self.reason = reason
+
+    def _switch(self, new: LoadedBundle) -> None:
+        old, self.loaded = self.loaded, new
+        log.info("serving %s version %s (%s)", new.name, new.version, new.bundle.digest[:12])
+        if old is not None:
+            weakref.finalize(old.bundle, log.info, "version %s answered its last request", old.version).atexit = False

@@ -1,5 +1,7 @@
 """Running the service: in the foreground for the command line, or beside other work (tests, `mdmt serve --answer`)."""
 
+import ctypes
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,11 +11,15 @@ from typing import Any
 import uvicorn
 
 from serving.app import create_app
-from serving.readiness import LoadedBundle
+from serving.authorization import check_open
+from serving.ending import EndingServer, run_to_the_end
+from serving.readiness import LoadedBundle, Source
+from serving.registry import registry_source
 from serving.settings import Settings
 
-GRACE_SECONDS = 5  # a half-sent upload must not hold up the end of the process
+GRACE_SECONDS = 10  # the longest queue is answered by then, and a half-sent upload must not hold up the end of the process
 START_SECONDS = 30
+M_ARENA_MAX = -8  # mallopt(3)
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -25,6 +31,7 @@ LOGGING: dict[str, Any] = {
     "loggers": {
         "serving": {"handlers": ["named"], "level": "INFO", "propagate": False},
         "serving.access": {"handlers": ["plain"], "level": "INFO", "propagate": False},
+        "serving.audit": {"handlers": ["plain"], "level": "INFO", "propagate": False},
         "uvicorn": {"handlers": ["named"], "level": "INFO", "propagate": False},
     },
 }
@@ -34,30 +41,32 @@ def serve(
     settings: Settings,
     host: str = "127.0.0.1",
     port: int = 8000,
-    load_bundle: Callable[[], LoadedBundle] | None = None,
+    load_bundle: Source | Callable[[], LoadedBundle] | None = None,
     listening: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. With port 0 the system chooses; `listening` is told the base URL once it can be connected to.
 
-    `load_bundle` defaults to the registry of the settings.
+    `load_bundle` defaults to the registry of the settings. Raises NotLoopback and KeyFileError before anything is bound; ends the process.
     """
+    check_open(settings, host)
+    _few_arenas()
     config = _config(settings, load_bundle, host, port, LOGGING)
-    socket = config.bind_socket()
-    socket.listen(config.backlog)  # before the port is told: who connects at once waits instead of being refused
+    listener = bound(config)
+    listener.listen(config.backlog)  # before the port is told: who connects at once waits instead of being refused
     if listening is not None:
-        listening(_url(host, socket.getsockname()[1]))
-    uvicorn.Server(config).run(sockets=[socket])
+        listening(_url(host, listener.getsockname()[1]))
+    run_to_the_end(EndingServer(config, settings.farewell_seconds), listener)
 
 
 @contextmanager
 def running(
-    settings: Settings, load_bundle: Callable[[], LoadedBundle] | None = None, host: str = "127.0.0.1", port: int = 0
+    settings: Settings, load_bundle: Source | Callable[[], LoadedBundle] | None = None, host: str = "127.0.0.1", port: int = 0
 ) -> Iterator[str]:
     """The same server on a thread of this process, for the length of a `with`; gives the base URL. Logging is left alone."""
     config = _config(settings, load_bundle, host, port, None)
-    socket = config.bind_socket()
+    listener = bound(config)
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, name="http", daemon=True)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="http", daemon=True)
     thread.start()
     try:
         deadline = time.monotonic() + START_SECONDS
@@ -65,19 +74,39 @@ def running(
             if not thread.is_alive() or time.monotonic() > deadline:
                 raise RuntimeError(f"the service did not start within {START_SECONDS} s: its log says why")
             time.sleep(0.01)
-        yield _url(host, socket.getsockname()[1])
+        yield _url(host, listener.getsockname()[1])
     finally:
         server.should_exit = True
         thread.join(GRACE_SECONDS + 2)
 
 
+def _few_arenas() -> None:
+    """glibc gives each thread an arena of its own and none of it back: films of a few megabytes then cost as much once per thread."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # other C libraries have no arenas
+        mallopt(M_ARENA_MAX, 2)
+
+
+def bound(config: uvicorn.Config) -> socket.socket:
+    """The socket to listen on; the connections that it accepts send at once.
+
+    asyncio sees to that only where the protocol number is TCP's, uvicorn's sockets have none: an answer in two pieces then waits for
+    the client's delayed acknowledgement, 40 ms on a connection that is kept alive.
+    """
+    listener = config.bind_socket()
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
 def _config(
-    settings: Settings, load_bundle: Callable[[], LoadedBundle] | None, host: str, port: int, log_config: dict[str, Any] | None
+    settings: Settings,
+    load_bundle: Source | Callable[[], LoadedBundle] | None,
+    host: str,
+    port: int,
+    log_config: dict[str, Any] | None,
 ) -> uvicorn.Config:
     if load_bundle is None:
-        from serving.reload import registry_loader  # here, because importing MLflow takes seconds
-
-        load_bundle = registry_loader(settings)
+        load_bundle = registry_source(settings)
     return uvicorn.Config(
         create_app(settings, load_bundle),
         host=host,

@@ -1,11 +1,13 @@
 """Everything that can be set about the service, from `MDMT_…` environment variables."""
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cxr.graphs import EngineName
+from cxr.host import cores
 from cxr.reading import Limits
 
 MIB = 1024 * 1024
@@ -33,17 +35,69 @@ class Settings(BaseSettings):
     retry_seconds: float = Field(5.0, gt=0)
     """Pause between two attempts to load while nothing is served; also what refused callers are told to wait."""
 
+    poll_seconds: float = Field(30.0, gt=0)
+    """Pause between two looks at where the alias points, give or take a fifth."""
+
+    trusted_keys: str = ""
+    """Public keys, with commas between: only versions that one of them signed are served. Empty: signatures are not asked for."""
+
+    max_bundle_memory: int = Field(2048 * MIB, ge=64 * MIB)
+    """Bytes of memory that a version may take in its first run."""
+
+    trial_seconds: float = Field(120.0, gt=0)
+    """Longest time that a version's first run may take."""
+
+    slowest_seconds: float = Field(2.0, gt=0)
+    """Slowest that a version may answer its golden film, alone on this machine."""
+
+    slowest_factor: float = Field(8.0, ge=1)
+    """Slowest that a version may be, as a multiple of the one that is served; answers within a quarter of a second always pass."""
+
+    keys_file: Path | None = None
+    """API keys, as `mdmt keys new` writes them; without it everybody who reaches the port is answered."""
+
+    published_on: str = ""
+    """Address under which others reach the port, where it is not the one the service binds: a container's published port. Without API
+    keys only a loopback address is allowed."""
+
+    rate: float = Field(50.0, gt=0)
+    """Requests per second of one API key in the long run; twice as many may come at once. More are answered 429 with Retry-After."""
+
+    audit_key: SecretStr = SecretStr("")
+    """Secret that chains the audit log and names films in it; empty: a new one for every process."""
+
+    uploads: int = Field(512, ge=2)
+    """Requests that may be inside at once, whether their films are being read, waiting or computed; half of it for one client."""
+
+    farewell_seconds: float = Field(1.0, ge=0)
+    """After SIGTERM: how long new requests are still answered while `/readyz` says 503, for balancers to notice."""
+
     max_bytes: int = Field(64 * MIB, ge=1024)
     """Largest file in bytes; enforced while the body is read, whatever Content-Length says."""
+
+    batch_films: int = Field(16, ge=1)
+    """Most films in one request to `/predict/batch` or `/v2`."""
+
+    batch_bytes: int = Field(128 * MIB, ge=1024)
+    """Most bytes of the films of one such request together."""
 
     max_pixels: int = Field(Limits().max_pixels, ge=1)
     """Largest film in pixels (width × height), judged from the header before anything is decoded."""
 
-    threads: int = Field(1, ge=1)
-    """ONNX Runtime threads of one prediction."""
+    engine: Literal["auto", EngineName] = "auto"
+    """What computes the graphs; "auto": whichever of the installed ones answers the golden film soonest on this host, and rightly."""
 
-    workers: int = Field(2, ge=1)
-    """Predictions computed at the same time; workers × threads should not exceed the processor's cores."""
+    precision: Literal["auto", "float32"] = "auto"
+    """"auto": a lower one where the version carries a proof that it answers as float32 does; "float32": never."""
+
+    workers: int = Field(default_factory=cores, ge=1)
+    """Predictions computed at the same time; default: the cores of this host."""
+
+    threads: int = Field(1, ge=1)
+    """Threads of each prediction while there are several; workers × threads should not exceed the cores."""
+
+    alone: int = Field(default_factory=cores, ge=1)
+    """Threads of a prediction that is the only one; default: the cores of this host. Equal to `threads`, it saves memory."""
 
     queue: int = Field(30, ge=0)
     """Uploads that may be read or wait beside those being computed; more are answered 503 with Retry-After."""
@@ -62,6 +116,11 @@ class Settings(BaseSettings):
 
     drain_seconds: float = Field(5.0, ge=0)
     """Time that a refused body is drained for."""
+
+    @property
+    def trusted(self) -> tuple[str, ...]:
+        """The public keys of `trusted_keys`."""
+        return tuple(key.strip() for key in self.trusted_keys.split(",") if key.strip())
 
     @model_validator(mode="after")
     def _one_upload_fits(self) -> Self:

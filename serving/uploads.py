@@ -1,4 +1,4 @@
-"""Request → the bytes of one film, from a form or a raw body, in memory and never beyond the limit.
+"""Request → the bytes of one film, or of a batch, from a form or a raw body, in memory and never beyond the limit.
 
 Starlette's own form parser spools to a temporary file, which a read-only container has not got, so the form is parsed here.
 """
@@ -24,16 +24,16 @@ RAW_TYPES = ("image/png", "image/jpeg", "application/dicom", "application/octet-
 FORM = "multipart/form-data"
 FIELD = "file"
 FORM_OVERHEAD = 64 * 1024  # bytes of boundaries, part headers and further fields that a form may have beside the file
-MAX_PARTS = 8
+FURTHER_PARTS = 7  # of a form, beside the films
 
 
 class _Form:
-    """Collects the part named `file`; callbacks of MultipartParser."""
+    """Collects the parts named `file`, `most` at most; callbacks of MultipartParser."""
 
-    def __init__(self) -> None:
-        self.file = bytearray()
-        self.found = False
+    def __init__(self, most: int) -> None:
+        self.files: list[bytearray] = []
         self.complete = False
+        self._most = most
         self._parts = 0
         self._inside = False
         self._header: tuple[bytearray, bytearray] = (bytearray(), bytearray())
@@ -53,8 +53,9 @@ class _Form:
     def on_part_begin(self) -> None:
         self._parts += 1
         self._disposition = b""
-        if self._parts > MAX_PARTS:
-            raise ProblemError("malformed-form", f"The form has more than {MAX_PARTS} parts. Send one part named `{FIELD}`.")
+        allowed = self._most + FURTHER_PARTS
+        if self._parts > allowed:
+            raise ProblemError("malformed-form", f"The form has more than {allowed} parts. Send films in parts named `{FIELD}`.")
 
     def on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._header[0].extend(data[start:end])
@@ -71,15 +72,16 @@ class _Form:
     def on_headers_finished(self) -> None:
         _, options = parse_options_header(self._disposition)
         self._inside = options.get(b"name") == FIELD.encode()
-        if self.found and (self._inside or b"filename" in options):
+        if len(self.files) == self._most and (self._inside or b"filename" in options):
             raise ProblemError(
-                "several-files", f"The form has more than one file. Send one part named `{FIELD}`, one film per request."
+                "several-files", f"The form has more files than {self._most}, the most that one request may have here."
             )
-        self.found = self.found or self._inside
+        if self._inside:
+            self.files.append(bytearray())
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._inside:
-            self.file += data[start:end]
+            self.files[-1] += data[start:end]
 
     def on_end(self) -> None:
         self.complete = True
@@ -101,13 +103,37 @@ async def read_upload(request: Request, settings: Settings, place: Place) -> byt
             headers={"Accept": ", ".join((FORM, *RAW_TYPES))},
         )
     overhead = FORM_OVERHEAD if media_type == FORM else 0
-    chunks = _chunks(request, settings, place, settings.max_bytes + overhead)
-    data = await (_file_of_form(chunks, options.get(b"boundary", b"")) if overhead else _whole(chunks))
+    chunks = _chunks(request, settings, place, settings.max_bytes, overhead)
+    data = (await _files_of_form(chunks, options.get(b"boundary", b""), 1))[0] if overhead else await _whole(chunks)
     if len(data) > settings.max_bytes:
-        raise _too_large(settings)
+        raise _too_large(settings.max_bytes)
     if not data:
         raise ProblemError("empty-body", "The film has no bytes. Send the content of a PNG, JPEG or DICOM file.")
     return bytes(data)
+
+
+async def read_batch(request: Request, settings: Settings, place: Place) -> list[bytes]:
+    """The content of each film of a form, in its order; an empty or too large one is among them, to be refused by itself.
+
+    Raises FileTooLarge beyond `settings.batch_bytes` for all together, ProblemError as `read_upload` does.
+    """
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind.decode("latin-1").lower() != FORM or request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise ProblemError(
+            "unsupported-media-type",
+            f"Send {FORM} with one field `{FIELD}` per film, without Content-Encoding.",
+            headers={"Accept": FORM},
+        )
+    chunks = _chunks(request, settings, place, settings.batch_bytes, FORM_OVERHEAD)
+    return [bytes(file) for file in await _files_of_form(chunks, options.get(b"boundary", b""), settings.batch_films)]
+
+
+async def read_json(request: Request, settings: Settings, place: Place) -> bytes:
+    """A JSON body whose films are base64, so that it may have four bytes where they have three. Raises as `read_batch` does."""
+    kind, _ = parse_options_header(request.headers.get("content-type", ""))
+    if kind.decode("latin-1").lower() != "application/json":
+        raise ProblemError("unsupported-media-type", "Send application/json.", headers={"Accept": "application/json"})
+    return bytes(await _whole(_chunks(request, settings, place, settings.batch_bytes * 4 // 3, FORM_OVERHEAD)))
 
 
 async def _whole(chunks: AsyncIterator[bytes]) -> bytearray:
@@ -117,8 +143,8 @@ async def _whole(chunks: AsyncIterator[bytes]) -> bytearray:
     return data
 
 
-async def _file_of_form(chunks: AsyncIterator[bytes], boundary: bytes) -> bytearray:
-    form = _Form()
+async def _files_of_form(chunks: AsyncIterator[bytes], boundary: bytes, most: int) -> list[bytearray]:
+    form = _Form(most)
     if not boundary:
         raise ProblemError("malformed-form", "Content-Type names no boundary. Let the HTTP client write this header itself.")
     try:
@@ -132,16 +158,17 @@ async def _file_of_form(chunks: AsyncIterator[bytes], boundary: bytes) -> bytear
         ) from error
     if not form.complete:
         raise ProblemError("malformed-form", "The form ends before its closing boundary.")
-    if not form.found:
+    if not form.files:
         raise ProblemError("missing-file", f"The form has no field `{FIELD}`. Send the film in a part of that name.")
-    return form.file
+    return form.files
 
 
-async def _chunks(request: Request, settings: Settings, place: Place, limit: int) -> AsyncIterator[bytes]:
+async def _chunks(request: Request, settings: Settings, place: Place, most: int, overhead: int) -> AsyncIterator[bytes]:
     """The body as it comes in, counted: what Content-Length says only serves to refuse sooner."""
+    limit = most + overhead
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit:
-        raise _too_large(settings)
+        raise _too_large(most)
     deadline = anyio.current_time() + settings.body_total_seconds
     stream = request.stream()
     while True:
@@ -155,10 +182,10 @@ async def _chunks(request: Request, settings: Settings, place: Place, limit: int
                           f"longer than {settings.body_total_seconds:g} s as a whole. Send it again.") from error  # fmt: skip
         limit -= len(chunk)
         if limit < 0:
-            raise _too_large(settings)
+            raise _too_large(most)
         place.hold(len(chunk))
         yield chunk
 
 
-def _too_large(settings: Settings) -> FileTooLarge:
-    return FileTooLarge("a larger body", f"at most {settings.max_bytes / MIB:g} MiB", "Send one film per request, not a study.")
+def _too_large(most: int) -> FileTooLarge:
+    return FileTooLarge("a larger body", f"at most {most / MIB:g} MiB", "Send one film per request, not a study.")

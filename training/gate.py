@@ -21,7 +21,8 @@ from statistics import fmean
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cxr.bundle import Bundle, BundleError
+from cxr.bundle import Bundle
+from cxr.manifest import BundleError
 from training.evaluation.metrics import HEADLINE
 from training.evaluation.results import Results
 from training.evaluation.statistics import compare

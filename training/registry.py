@@ -2,31 +2,40 @@
 
 import hashlib
 import io
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file
 
-from cxr.bundle import CARD, GOLDEN, NETWORK, SEGMENTER, WEIGHTS, GoldenCase, Manifest, write_manifest
-from cxr.engine import Engine
+from cxr.conformal import SetLimits
+from cxr.engine import EVIDENCE, Engine, softmax
+from cxr.manifest import CARD, GATE, GOLDEN, MANIFEST, NETWORK, SEGMENTER, WEIGHTS, GoldenCase, Manifest, write_manifest
 from cxr.pipeline import prepare
 from cxr.segmentation import OnnxSegmenter
+from cxr.signature import fingerprint as key_fingerprint
+from cxr.signature import public_of, sign
 from cxr.tasks import by_name
-from training import imagenet, onnx_flavour
+from training import imagenet, onnx_flavour, precision
+from training.data.cohort import Cohort
 from training.data.cohorts.phantom import PhantomSpec
 from training.data.cohorts.phantom.acquisition import expose
 from training.data.cohorts.phantom.plan import held_out_films
 from training.evaluation.calibration import fit_temperature
+from training.evaluation.conformal import ALPHA, thresholds
 from training.evaluation.metrics import HEADLINE
 from training.evaluation.model_card import model_card
 from training.evaluation.results import Line
 from training.evaluation.table import percent
 from training.gate import FOLDS, FoldFigures, recorded
+from training.input_gate import gate_of
 from training.learning.network import Network, export_onnx
 from training.protocol.desk import WEIGHTS as UNIT_WEIGHTS
 from training.protocol.execution import untrained
@@ -36,20 +45,26 @@ from training.protocol.unit import Unit
 from training.runs import git_commit
 from training.tracking import Tracking
 
-REVISION = 1  # raise it when a bundle of the same unit comes out differently
+REVISION = 2  # raise it when a bundle of the same unit comes out differently
 BUNDLE_TAG = "mdmt.bundle"
 GOLDEN_SEED = 20261123  # no cohort is made with it
+GOLDEN_FILMS = 4
 
 
 def register(
-    recipe: Recipe, unit: Unit, lines: Sequence[Line], folds: FoldFigures, segmenter: Path, tracking: Tracking
-) -> tuple[int, bool]:
-    """Bundle the refitted unit and register it, with the figures of every fold (`gate.fold_figures`).
+    recipe: Recipe, unit: Unit, lines: Sequence[Line], folds: FoldFigures, segmenter: Path, tracking: Tracking,
+    cohorts: Sequence[Cohort] = (), prove: bool = False,
+) -> tuple[int, bool]:  # fmt: skip
+    """Bundle the refitted unit and register it, with the figures of every fold (`gate.fold_figures`) and an input gate fitted to the
+    films of `cohorts` (none: the version has no gate). `prove` compares bfloat16 with float32 on these films (`training.precision`).
 
     Returns (version, whether it is new): an equal bundle is not registered twice.
     """
     run_id = tracking.find(unit.fingerprint).info.run_id
     parts = [unit.fingerprint, hashlib.sha256(segmenter.read_bytes()).hexdigest(), recipe.digest(), str(REVISION)]
+    parts += ["proved"] * prove
+    if key := signing_key():  # an equal bundle signed by another is another version
+        parts.append(key_fingerprint(public_of(key)))
     fingerprint = hashlib.sha256("".join(parts).encode()).hexdigest()
     known = tracking.version_with(recipe.registered_name, BUNDLE_TAG, fingerprint)
     if known is not None:
@@ -60,7 +75,7 @@ def register(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "bundle"
         honest = estimates_of(recipe, unit.backbone, lines)
-        write_bundle(folder, recipe, unit, run_id, honest, segmenter, tracking)
+        write_bundle(folder, recipe, unit, run_id, honest, segmenter, tracking, cohorts, prove)
         tags = {BUNDLE_TAG: fingerprint, "mdmt.recipe": recipe.name, "mdmt.unit": unit.fingerprint, **_estimates(honest)}
         tags["mdmt.recipe_digest"] = recipe.digest()
         tags[FOLDS] = folds.model_dump_json()
@@ -74,8 +89,9 @@ def estimates_of(recipe: Recipe, backbone: BackboneChoice, lines: Sequence[Line]
 
 
 def write_bundle(
-    folder: Path, recipe: Recipe, unit: Unit, run_id: str, lines: Sequence[Line], segmenter: Path, tracking: Tracking
-) -> Manifest:
+    folder: Path, recipe: Recipe, unit: Unit, run_id: str, lines: Sequence[Line], segmenter: Path, tracking: Tracking,
+    cohorts: Sequence[Cohort] = (), prove: bool = False,
+) -> Manifest:  # fmt: skip
     """Everything that a served version is made of, into a new `folder`. `run_id` is the run that trained `unit`."""
     tasks = by_name(unit.tasks)
     with tempfile.TemporaryDirectory() as name:
@@ -85,9 +101,15 @@ def write_bundle(
         network.load_state_dict(load_file(weights))
         _save_onnx(network, unit.size, work / "network.onnx", folder)
         (folder / WEIGHTS).write_bytes(weights.read_bytes())
-        temperatures = {task.name: _temperature(run_id, task.name, tracking, work) for task in tasks}
+        judged = {task.name: _validation(run_id, task.name, tracking, work) for task in tasks}
+    temperatures = {name: fit_temperature(logits, truth) for name, (logits, truth) in judged.items()}
+    limits = {name: _set_limits(softmax(logits, temperatures[name]), truth) for name, (logits, truth) in judged.items()}
     (folder / SEGMENTER).write_bytes(segmenter.read_bytes())
-    (folder / GOLDEN).write_bytes(golden_film())
+    names = golden_names()
+    for name, film in zip(names, golden_films(), strict=True):
+        (folder / name).write_bytes(film)
+    if gate := gate_of(cohorts, recipe.pipeline, OnnxSegmenter.from_file(segmenter)):
+        (folder / GATE).write_text(gate.model_dump_json())
     table = [(line.scheme, line.task, str(line.films), *(percent(line.folds[m]) for m in HEADLINE)) for line in lines]
     films = {c: sum(s.cohort == c for s in unit.sheet.samples) for c in sorted({s.cohort for s in unit.sheet.samples})}
     backbone, commit = f"{unit.backbone.name} ({network.origin})", git_commit()
@@ -105,33 +127,76 @@ def write_bundle(
         "backbone": backbone,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    return write_manifest(
-        folder, recipe.pipeline, tasks, temperatures, _golden_case(folder, recipe, tasks, temperatures), lineage
+    golden, *more = (_golden_case(folder, name, recipe, tasks, temperatures) for name in names)
+    mix = {task.name: _class_mix(task.classes, judged[task.name][0]) for task in tasks}
+    manifest = write_manifest(
+        folder, recipe.pipeline, tasks, temperatures, golden, lineage, limits, dict(zip(names[1:], more, strict=True)), mix
     )
+    if prove:
+        films = precision.films_of(cohorts)
+        proof = precision.prove(folder, films, f"{recipe.name}: {', '.join(cohort.name for cohort in cohorts)}")
+        manifest = precision.write_proof(folder, "bfloat16", proof)
+    if key := signing_key():
+        sign(folder, (folder / MANIFEST).read_bytes(), key)
+    return manifest
 
 
 def _save_onnx(network: Network, size: int, graph: Path, folder: Path) -> None:
     export_onnx(network, size, graph)
-    logits = [(task.name, "float32", (-1, len(task.classes))) for task in network.tasks]
-    onnx_flavour.save(graph, folder, [("film", "uint8", (-1, 1, size, size))], logits)
+    outputs = [(task.name, "float32", (-1, len(task.classes))) for task in network.tasks]
+    if network.last_map:
+        outputs += [(EVIDENCE + task.name, "float32", (-1, len(task.classes), -1, -1)) for task in network.tasks]
+    onnx_flavour.save(graph, folder, [("film", "uint8", (-1, 1, size, size))], outputs)
 
 
-def _temperature(run_id: str, task: str, tracking: Tracking, work: Path) -> float:
+def _validation(run_id: str, task: str, tracking: Tracking, work: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Logits (N, C) and truth (N,) of the refit's validation films: what calibrates the bundle."""
     table = pd.read_csv(tracking.download(run_id, f"val-{task}.csv", work))
-    logits = table[[name for name in table.columns if name.startswith("logit_")]].to_numpy()
-    return fit_temperature(logits, table["truth"].to_numpy())
+    return table[[name for name in table.columns if name.startswith("logit_")]].to_numpy(), table["truth"].to_numpy()
 
 
-def golden_film() -> bytes:
-    """PNG of a generated film: a golden case travels with every bundle, so it must never be a patient's."""
-    film = next(iter(held_out_films(PhantomSpec.small(seed=GOLDEN_SEED))))
-    out = io.BytesIO()
-    Image.fromarray((expose(film).picture * 255).astype(np.uint8)).save(out, format="PNG")
-    return out.getvalue()
+def _set_limits(probabilities: NDArray[np.float64], truth: NDArray[np.int64]) -> SetLimits:
+    limits = thresholds(probabilities, truth)
+    return SetLimits(alpha=ALPHA, highest=[float(limit) if np.isfinite(limit) else None for limit in limits], films=len(truth))
 
 
-def _golden_case(folder: Path, recipe: Recipe, tasks: Sequence, temperatures: Mapping[str, float]) -> GoldenCase:
-    film = prepare((folder / GOLDEN).read_bytes(), recipe.pipeline, OnnxSegmenter.from_file(folder / SEGMENTER))
+def golden_films() -> list[bytes]:
+    """PNGs of generated films: golden cases travel with every bundle, so they must never be a patient's."""
+    films = []
+    for film in islice(held_out_films(PhantomSpec.small(seed=GOLDEN_SEED)), GOLDEN_FILMS):
+        out = io.BytesIO()
+        Image.fromarray((expose(film).picture * 255).astype(np.uint8)).save(out, format="PNG")
+        films.append(out.getvalue())
+    return films
+
+
+def golden_names() -> list[str]:
+    """The files of the golden films; the first has no number, as bundles of 0.1.0 have one only."""
+    stem, _, suffix = GOLDEN.partition(".")
+    return [GOLDEN, *(f"{stem}-{number}.{suffix}" for number in range(2, GOLDEN_FILMS + 1))]
+
+
+def signing_key() -> str | None:
+    """The private key that bundles are signed with: MDMT_SIGNING_KEY, or the file that MDMT_SIGNING_KEY_FILE names; None without one.
+
+    Raises BadKey for a key that is none, OSError for a file that cannot be read.
+    """
+    file = os.environ.get("MDMT_SIGNING_KEY_FILE")
+    key = Path(file).read_text().strip() if file else os.environ.get("MDMT_SIGNING_KEY", "").strip()
+    if not key:
+        return None
+    public_of(key)  # before anything is computed, not after
+    return key
+
+
+def _class_mix(classes: Sequence[str], logits: NDArray[np.float64]) -> dict[str, float]:
+    """Share of each label among the predictions: temperature moves no label."""
+    counts = np.bincount(logits.argmax(axis=1), minlength=len(classes))
+    return {label: float(count) / max(1, len(logits)) for label, count in zip(classes, counts, strict=True)}
+
+
+def _golden_case(folder: Path, name: str, recipe: Recipe, tasks: Sequence, temperatures: Mapping[str, float]) -> GoldenCase:
+    film = prepare((folder / name).read_bytes(), recipe.pipeline, OnnxSegmenter.from_file(folder / SEGMENTER))
     rows = Engine((folder / NETWORK).read_bytes(), tasks, temperatures).probabilities(film.pixels[None])
     return GoldenCase(
         probabilities={name: [float(p) for p in row[0]] for name, row in rows.items()}, box=film.box, film_digest=film.digest

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cxr.tasks import TASKS
 from training.data.lung_pairs import BEHIND_HEART
@@ -40,6 +40,11 @@ class Training(BaseModel):
     betas: tuple[float, float] = Field((0.9, 0.999), description="of Adam; the paper's 'momentum 0.9' is the first")
     weight_decay: float = Field(1e-4, ge=0, description="Adam's L2 form")
     batch_size: int = Field(128, ge=2)
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="parts a batch is computed in, gradients added, for small devices; BatchNorm then sees a part at a time",
+    )
     max_epochs: int = Field(300, ge=1)
     patience: int = Field(40, ge=1, description="epochs without a lower validation loss before stopping")
     warmup_epochs: int = Field(40, ge=0, description="epochs that count neither as best nor as 'no improvement'")
@@ -73,9 +78,14 @@ class Training(BaseModel):
     )
     hidden: int = Field(128, ge=1, description="width of each head's hidden layer")
     dropout: float = Field(0.5, ge=0, lt=1)
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the forward pass in training; evaluation is float32"
+    precision: Literal["float32", "bfloat16", "auto"] = Field(
+        "float32",
+        description="of the forward pass in training; evaluation is float32. 'auto': what was fastest when first measured on this kind "
+        "of machine, so results depend on it",
     )
+    compile: bool = Field(False, description="torch.compile with CUDA graphs; needs a GPU")
+    tf32: bool = Field(False, description="NVIDIA's shortened float32 in products and convolutions; needs a GPU")
+    deterministic: bool = Field(False, description="on a GPU only kernels that give equal bits every time; a CPU always does")
     normalisation: Literal["backbone", "none"] = Field(
         "backbone", description="of films in [0, 1]; 'none': left so, as the authors' τ2 and MDMT runs lack a normalisation"
     )
@@ -83,6 +93,15 @@ class Training(BaseModel):
         "gray", description="'scrambled': the authors' reshape of S×S×3 to 3×S×S, a defect kept for comparison"
     )
     augmentation: Augmentation = Augmentation()
+
+    @model_validator(mode="after")
+    def _parts_hold_two_films(self) -> Self:
+        if self.batch_size < 2 * self.accumulate:
+            raise ValueError(
+                f"accumulate = {self.accumulate} cuts a batch_size of {self.batch_size} into parts of fewer than the 2 films that "
+                f"BatchNorm needs: use at most {self.batch_size // 2}"
+            )
+        return self
 
     @field_validator("squared_error")
     @classmethod

@@ -3,7 +3,7 @@
 import runpy
 from pathlib import Path
 
-from training.protocol.parent import die_with_parent
+from training.parent import die_with_parent
 
 if __name__ == "__main__":
     die_with_parent()

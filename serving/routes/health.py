@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from serving.answers import NOTICE
+from serving.errors import ProblemError
 from serving.routes.documented import problems
 from serving.routes.model import model_id
 
@@ -18,8 +18,11 @@ async def livez() -> dict[str, str]:
 
 @router.get("/readyz", summary="Has a bundle answered its golden case?", responses=problems(503))
 async def readyz(request: Request) -> dict[str, str]:
-    """200 with the version that answers, or 503 with the reason why none does."""
-    loaded = request.app.state.readiness.current()
+    """200 with the version that answers, or 503 with the reason why none does, or that the service is ending."""
+    readiness = request.app.state.readiness
+    if readiness.ending:
+        raise ProblemError("not-ready", "The service is ending. Ask another one.", retry_after=1)
+    loaded = readiness.current()
     return {"status": "ready", "name": loaded.name, "version": loaded.version}
 
 
@@ -30,17 +33,7 @@ async def metrics(request: Request) -> Response:
     loaded = state.readiness.loaded
     state.metrics.show_bundle(model_id(loaded) if loaded else None)
     state.metrics.in_flight.set(state.admission.inside)
+    state.metrics.queue.set(state.admission.computing)
+    if loaded is not None:
+        state.metrics.show_drift(state.drift.classes(loaded.bundle), state.drift.unusual(loaded.bundle))
     return Response(generate_latest(state.metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-
-@router.get("/", summary="Where things are")
-async def index() -> dict[str, str]:
-    """The paths worth knowing."""
-    return {
-        "predict": "/predict",
-        "model": "/model",
-        "ready": "/readyz",
-        "metrics": "/metrics",
-        "docs": "/docs",
-        "notice": NOTICE,
-    }

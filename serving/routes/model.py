@@ -4,11 +4,13 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from cxr.pipeline import PipelineSpec
+from cxr.precision import usable
 from serving.answers import NOTICE, ModelId
 from serving.readiness import LoadedBundle
 from serving.routes.documented import problems
 
 router = APIRouter(tags=["model"])
+UNSIGNED = "unsigned: this service trusts no key (MDMT_TRUSTED_KEYS), so that signatures are not asked for"
 
 
 class TaskCard(BaseModel):
@@ -22,12 +24,26 @@ class TaskCard(BaseModel):
     temperature: float
 
 
+class GateCard(BaseModel):
+    """What the input gate was fitted to, and what it lets through: `accepted` is the share of held-out training films under `threshold`."""
+
+    threshold: float
+    accepted: float
+    films: int
+    cohorts: list[str]
+
+
 class ModelAnswer(ModelId):
     """The bundle that is served."""
 
     tasks: list[TaskCard]
     pipeline: PipelineSpec
     segmenter_digest: str
+    engine: str = Field(description="what computes the graphs on this host")
+    precision: str = Field(description="what they are computed in")
+    precision_reason: str
+    gate: GateCard | None = Field(description="null: no gate, only the tags of DICOM films are asked")
+    signed_by: str = Field(description="fingerprint of the trusted key that signed it, or why that is not known")
     lineage: dict[str, str] = Field(description="runs and digests of data, recipe and code that the bundle comes from")
     notice: str = NOTICE
 
@@ -36,7 +52,7 @@ class ModelAnswer(ModelId):
 async def describe(request: Request) -> ModelAnswer:
     """Version, tasks with the meaning of their classes, how films are prepared, calibration and lineage."""
     loaded = request.app.state.readiness.current()
-    manifest = loaded.bundle.manifest
+    manifest, graph = loaded.bundle.manifest, loaded.bundle.engine.graph
     return ModelAnswer(
         **model_id(loaded).model_dump(),
         tasks=[
@@ -52,6 +68,11 @@ async def describe(request: Request) -> ModelAnswer:
         ],
         pipeline=manifest.pipeline,
         segmenter_digest=loaded.bundle.segmenter.digest,
+        engine=graph.engine,
+        precision=graph.precision,
+        precision_reason=usable(manifest.proofs, graph.engine)[1],
+        gate=None if (gate := loaded.bundle.gate.model) is None else GateCard.model_validate(gate.model_dump()),
+        signed_by=loaded.signed_by or UNSIGNED,
         lineage=manifest.lineage,
     )
 

@@ -1,15 +1,16 @@
-"""POST /predict: one film in, one answer out."""
+"""POST /predict: one film in, one answer out: as JSON, as a picture, or as a DICOM report."""
 
 from time import perf_counter
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request, Response
 
-from cxr.bundle import Bundle, Prediction
-from cxr.reading import Limits
-from serving.answers import NOTICE, PredictionAnswer, Timings, answer
+from serving.answering import answered, explainable, limits_of
+from serving.answers import NOTICE, PredictionAnswer
+from serving.overlay import OPACITY, draw, shown
+from serving.representations import JSON, PNG, REPORT, wanted
 from serving.routes.documented import problems
-from serving.routes.model import model_id
+from serving.structured_report import structured_report
 from serving.uploads import FIELD, FORM, RAW_TYPES, read_upload
 
 router = APIRouter(tags=["predictions"])
@@ -22,25 +23,34 @@ _BODY: dict[str, Any] = {
         **{media_type: {"schema": _FILE} for media_type in RAW_TYPES},
     },
 }
+_FILE_OUT = {"type": "string", "format": "binary"}
 _EXAMPLE = {
     "prognosis": {
         "label": "SEVERE",
         "probability": 0.81,
         "probabilities": {"MILD": 0.19, "SEVERE": 0.81},
         "meaning": "non-invasive ventilation, intensive care or death",
+        "conformal": {"classes": ["SEVERE"], "coverage": 0.9, "abstain": None},
     },
     "severity": {
         "label": "2",
         "probability": 0.6,
         "probabilities": {"0": 0.05, "1": 0.15, "2": 0.6, "3": 0.2},
         "meaning": "Brixia global score 9-13",
+        "conformal": {
+            "classes": ["2", "3"],
+            "coverage": 0.9,
+            "abstain": "The film may be of 2 classes, and no fewer hold the promised coverage.",
+        },
         "category": 2,
         "brixia_range": [9, 13],
     },
     "lungs": {"verdict": "both-lungs", "box": [312, 198, 2290, 2176], "coverage": 0.31, "film_size": [2544, 3056]},
-    "film": {"source": "dicom", "steps": ["MONOCHROME1 inverted"], "digest": "9f2c…"},
+    "film": {"source": "dicom", "steps": ["MONOCHROME1 inverted"], "digest": "9f2c…", "gate_score": 0.93},
     "model": {"name": "mdmt", "version": "3", "alias": "champion", "digest": "41ab…", "pipeline_digest": "77d0…"},
+    "quality": [],
     "warnings": [],
+    "evidence": None,
     "request_id": "5b0c7b8e-0f6a-4b86-9a38-2d2f0a4f3c11",
     "timings_ms": {"read_body": 3.1, "prepare": 21.4, "network": 30.2, "total": 55.0},
     "notice": NOTICE,
@@ -52,30 +62,45 @@ _EXAMPLE = {
     summary="Prognosis and severity of one chest X-ray",
     response_model=PredictionAnswer,
     openapi_extra={"requestBody": _BODY},
-    responses={200: {"content": {"application/json": {"example": _EXAMPLE}}}, **problems(408, 413, 415, 422, 500, 503)},
+    responses={
+        200: {
+            "description": "the answer in the form that `Accept` asks for",
+            "content": {JSON: {"example": _EXAMPLE}, PNG: {"schema": _FILE_OUT}, REPORT: {"schema": _FILE_OUT}},
+        },
+        **problems(406, 408, 409, 413, 415, 422, 500, 503),
+    },
 )
-async def predict(request: Request) -> PredictionAnswer:
-    """The type of the file is judged by its content; one film per request. Equal bytes get equal answers from one version."""
+async def predict(
+    request: Request,
+    explain: Annotated[bool, Query(description="add where each answer was seen; a picture always shows it")] = False,
+    task: Annotated[str | None, Query(description="whose evidence a picture shows; default: the first task")] = None,
+    evidence: Annotated[
+        Literal["worse", "label"] | None,
+        Query(description="what a picture shows: what speaks for a worse class, or for the label"),
+    ] = None,
+    opacity: Annotated[float, Query(ge=0, le=1, description="of the heat in a picture")] = OPACITY,
+) -> PredictionAnswer | Response:
+    """The type of the file is judged by its content; one film per request. Equal bytes get equal answers from one version.
+
+    `Accept: image/png` answers the film with box, lungs and heat at its own size; `Accept: application/dicom` answers a DICOM film with
+    a structured report (TID 1500).
+    """
     state, started = request.app.state, perf_counter()
     loaded = request.state.loaded = state.readiness.current()
-    with state.admission.place() as place:
+    form = wanted(request.headers.get("accept", ""))
+    if explain or form == PNG:
+        explainable(loaded)
+    drawn = shown(loaded.bundle, task, evidence)
+    with state.admission.place(request.state.client) as place:
         data = await read_upload(request, state.settings, place)
-        read = perf_counter()
-        limits = Limits(max_bytes=state.settings.max_bytes, max_pixels=state.settings.max_pixels)
-        prediction, prepare, network = await state.admission.compute(lambda: _timed(loaded.bundle, data, limits))
-    timings = _milliseconds(read_body=read - started, prepare=prepare, network=network, total=perf_counter() - started)
-    state.metrics.count(prediction, timings)
-    return answer(prediction, loaded.bundle, model_id(loaded), request.state.request_id, timings)
-
-
-def _timed(bundle: Bundle, data: bytes, limits: Limits) -> tuple[Prediction, float, float]:
-    """The prediction and the seconds that preparing the film and the network took."""
-    started = perf_counter()
-    film = bundle.prepare(data, limits)
-    prepared = perf_counter()
-    prediction = bundle.predict_film(film)
-    return prediction, prepared - started, perf_counter() - prepared
-
-
-def _milliseconds(**seconds: float) -> Timings:
-    return Timings(**{stage: round(value * 1000, 3) for stage, value in seconds.items()})
+        read = perf_counter() - started
+        if form == PNG:
+            limits = limits_of(state.settings)
+            picture = await answered(
+                request, loaded, data, read, lambda p: draw(data, p, loaded.bundle, *drawn, opacity, limits), True
+            )
+            return Response(picture.finished, media_type=PNG)
+        if form == REPORT:
+            report = await answered(request, loaded, data, read, lambda p: structured_report(data, p, loaded))
+            return Response(report.finished, media_type=REPORT)
+        return (await answered(request, loaded, data, read, lambda _: None, explain)).answer

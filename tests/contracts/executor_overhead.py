@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 from tests.contracts.executor_places import Containers, contract_image
 from tests.journeys.under_fire.ground import ROOT, Ground, events, film_store, unit
@@ -19,8 +20,15 @@ from training.tracking import Tracking, default_uri
 SLOTS = 2
 
 
-def measure(folder: Path, kind: str, count: int, seconds: int, image: str = "") -> str:
-    """Two lines of figures."""
+class SlotTimes(NamedTuple):
+    """Seconds per unit that a slot spent on anything but its sleep, and between the end of a training and the next claim."""
+
+    overhead: float
+    gaps: tuple[float, ...]
+
+
+def slot_times(folder: Path, kind: str, count: int, seconds: int, image: str = "") -> SlotTimes:
+    """`count` units of so many seconds on SLOTS slots."""
     home = folder / "home"
     ground = Ground(home, Tracking(default_uri(home), home), film_store(folder / "films"))
     jobs = ground.jobs([unit(seed, epochs=seconds, fold="slow") for seed in range(count)])
@@ -34,9 +42,14 @@ def measure(folder: Path, kind: str, count: int, seconds: int, image: str = "") 
     }
     assert len(at["trained"]) == count
     slot_time = SLOTS * (at["trained"][-1] - at["claimed"][0])
-    overhead = (slot_time - count * seconds) / count
     # The k-th end of a training frees the slot of the (k + SLOTS)-th claim: all units are equally long.
-    gaps = [begun - ended for ended, begun in zip(at["trained"], at["claimed"][SLOTS:], strict=False)]
+    gaps = (begun - ended for ended, begun in zip(at["trained"], at["claimed"][SLOTS:], strict=False))
+    return SlotTimes((slot_time - count * seconds) / count, tuple(gaps))
+
+
+def measure(folder: Path, kind: str, count: int, seconds: int, image: str = "") -> str:
+    """Two lines of figures."""
+    overhead, gaps = slot_times(folder, kind, count, seconds, image)
     return (
         f"{kind}: {count} units of {seconds} s on {SLOTS} slots at load {os.getloadavg()[0]:.1f}: {1000 * overhead:.0f} ms per unit over "
         f"its sleep, of which {1000 * median(gaps):.0f} ms (median, {1000 * max(gaps):.0f} at most) between units\n"

@@ -8,9 +8,10 @@ import pytest
 import torch
 from starlette.testclient import TestClient
 
-from cxr.bundle import CARD, GOLDEN, NETWORK, SEGMENTER, Bundle, GoldenCase, write_manifest
+from cxr.bundle import Bundle
 from cxr.engine import softmax
 from cxr.errors import FilmError
+from cxr.manifest import CARD, GOLDEN, NETWORK, SEGMENTER, GoldenCase, write_manifest
 from cxr.reading import read
 from cxr.tasks import PROGNOSIS, SEVERITY
 from tests.cxr.dicoms import dicom

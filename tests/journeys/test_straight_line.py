@@ -12,8 +12,9 @@ import onnxruntime
 import pytest
 from safetensors.torch import load_file
 
-from cxr.bundle import WEIGHTS, Bundle
+from cxr.bundle import Bundle
 from cxr.engine import softmax
+from cxr.manifest import WEIGHTS
 from cxr.pipeline import PipelineSpec
 from cxr.tasks import PROGNOSIS, SEVERITY
 from services.executors.process import ProcessExecutor

@@ -1,5 +1,6 @@
 """A stack of its own for a test: other names, other ports, other passwords than the one that may be running here."""
 
+import itertools
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from tests.postgres import free_port
 from training.protocol.recipe import Recipe, load_recipe
 
 REPO = Path(__file__).parents[2]
+_NUMBERS = itertools.count()  # several stacks may be up at once
 PORTS = ("MDMT_MLFLOW_PORT", "MDMT_TRAINER_PORT", "MDMT_SERVING_PORT")
 
 
@@ -80,7 +82,7 @@ class Stack:
 def stack(folder: Path, *overlays: str, build: Sequence[str] = (), **settings: str) -> Iterator[Stack]:
     """A stack that is gone at the end, with its volumes; its images stay. `build`: services whose images are made; default: all."""
     skip_without_engine()
-    made = Stack(f"mdmt-test-{os.getpid()}", folder, *overlays, **settings)
+    made = Stack(f"mdmt-test-{os.getpid()}-{next(_NUMBERS)}", folder, *overlays, **settings)
     try:
         made.compose("build", "--quiet", *build, seconds=3000)
         yield made

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cxr.bundle import NETWORK
+from cxr.manifest import NETWORK
 from tests.platform.stack import REPO, Stack, predict, seconds_until, stack, status
 from tests.serving.tiny_bundle import encoded, film, write_bundle
 from training.tracking import Tracking

@@ -26,7 +26,7 @@ OVER = ("finished", "failed", "cancelled")
 
 def under_fire() -> Recipe:
     """Twenty units of a small network, long enough together for all kills to fall among them."""
-    return small_recipe("under-fire", folds=5, epochs=20, running={"lease_seconds": 20})
+    return small_recipe("under-fire", folds=5, epochs=15, running={"lease_seconds": 20})
 
 
 def protocol(system: Stack, identity: str) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def test_kills_of_every_part_lose_nothing_double_nothing_and_change_no_figure(sy
     order = list(PARTS) * TIMES
     chance.shuffle(order)
     for part in order:
-        time.sleep(chance.uniform(3, 9))
+        time.sleep(chance.uniform(2, 6))
         assert protocol(system, identity).get("state") not in OVER, "over before the last kill: give the recipe more epochs"
         kill(system, part, chance)
     seconds_until(lambda: protocol(system, identity).get("state") in OVER, 1800)

@@ -99,9 +99,20 @@ def test_progress_counts_units_that_ended_however_they_ended() -> None:
 
 def test_a_plan_shows_counts_shared_units_hours_and_what_nobody_measured() -> None:
     counts = {("stl-severity", "cv", "release-1"): (5, 5), ("stl-severity", "cv", "release-1+2"): (5, 0)}
-    given = Estimate(counts, 10, 5, (10.0, 40.0), (2.0, 8.0), ("stl-severity/…", "mdmt/…"), ("resnet18",), ("costs.json",))
+    given = Estimate(
+        counts, 10, 5, (10.0, 40.0), (2.0, 8.0), ("stl-severity/…", "mdmt/…"), ("resnet18",), ("costs.json",), (16.0, 64.0)
+    )
     text = shown(plan_report(given, 2))
-    for part in ("0, all shared", "10", "10.0 to 40.0 hours", "5.0 to 20.0", "2.0 to 8.0 hours", "→", "resnet18"):
+    for part in (
+        "0, all shared",
+        "10",
+        "10.0 to 40.0 hours",
+        "5.0 to 20.0",
+        "2.0 to 8.0 hours",
+        "→",
+        "resnet18",
+        "saves 5 of 10 trainings, 38% of the hours",
+    ):
         assert part in text
 
 

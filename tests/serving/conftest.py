@@ -38,8 +38,8 @@ def client(bundle_folder: Path) -> Iterator[TestClient]:
 
 
 def wait_for(client: TestClient, status: int) -> None:
-    """Until /readyz answers with that status, ten seconds at most."""
-    deadline = time.monotonic() + 10
+    """Until /readyz answers with that status, a minute at most: a machine may be busy, and a version is first tried in a process."""
+    deadline = time.monotonic() + 60
     while (answer := client.get("/readyz")).status_code != status:
         assert time.monotonic() < deadline, answer.text
         time.sleep(0.01)

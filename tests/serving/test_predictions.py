@@ -52,7 +52,8 @@ def test_a_film_gets_an_answer_for_every_task_and_says_where_it_comes_from(clien
         assert body[task.name]["meaning"] == task.meaning[given.index]
     category = body["severity"]["category"]
     assert body["severity"]["brixia_range"] == list(SEVERITY.ranges[category])
-    assert body["film"] == {"source": "png", "steps": list(expected.film.steps), "digest": expected.film.digest}
+    traced = {"steps": list(expected.film.steps), "digest": expected.film.digest, "gate_score": None}
+    assert body["film"] == {"source": "png", **traced}
     assert body["lungs"]["verdict"] == "both-lungs"
     assert body["lungs"]["box"] == list(expected.film.box)
     assert body["lungs"]["film_size"] == [160, 160]
@@ -146,7 +147,7 @@ def test_openapi_documents_the_notice_the_upload_and_every_refusal(client: TestC
     operation = described["paths"]["/predict"]["post"]
     assert NOTICE in described["info"]["description"]
     assert set(operation["requestBody"]["content"]) >= {"multipart/form-data", "image/png", "image/jpeg", "application/dicom"}
-    assert set(operation["responses"]) == {"200", "408", "413", "415", "422", "500", "503"}
+    assert set(operation["responses"]) == {"200", "406", "408", "409", "413", "415", "422", "500", "503"}
     assert "no-lungs" in operation["responses"]["422"]["content"]["application/problem+json"]["examples"]
     assert client.get("/docs").status_code == 200
 

@@ -3,8 +3,10 @@
 import io
 import json
 import logging
+import time
 from pathlib import Path
 
+import anyio
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -128,7 +130,7 @@ def test_unknown_paths_and_methods_are_problems_that_echo_nothing(client: TestCl
 
 
 def test_an_unforeseen_failure_is_a_500_that_leaks_nothing(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
-    def fail(self: Bundle, film: object) -> None:
+    def fail(self: Bundle, film: object, explain: bool) -> None:
         raise RuntimeError(SECRET)
 
     with service(loader(bundle_folder)) as client:
@@ -166,15 +168,46 @@ def test_refusals_are_counted_by_route_status_and_code(bundle_folder: Path) -> N
 
 
 def test_no_more_is_admitted_than_places_and_bytes_allow() -> None:
-    admission = Admission(workers=1, queue=1, max_held=100)
-    with admission.place() as first, admission.place() as second:
-        with pytest.raises(ProblemError) as refused, admission.place():
+    admission = Admission(workers=1, queue=1, max_held=100, uploads=2)
+    with admission.place("one") as first, admission.place("another") as second:
+        with pytest.raises(ProblemError) as refused, admission.place("third"):
             pass
         assert refused.value.headers == {"Retry-After": "1"}
         first.hold(60)
         with pytest.raises(ProblemError):
             second.hold(60)
     assert (admission.inside, admission.held) == (0, 0)
+    assert not admission.inside_of + admission.held_by
+
+
+def test_one_client_takes_at_most_half_of_the_uploads_and_bytes() -> None:
+    admission = Admission(workers=1, queue=1, max_held=100, uploads=4)
+    with admission.place("greedy") as first, admission.place("greedy") as second, admission.place("other") as other:
+        with pytest.raises(ProblemError) as refused, admission.place("greedy"):
+            pass
+        assert refused.value.code == "too-many-requests"
+        first.hold(45)
+        with pytest.raises(ProblemError) as refused:
+            second.hold(10)
+        assert refused.value.code == "too-many-requests"
+        other.hold(50)
+
+
+def test_a_full_queue_of_predictions_is_said_before_the_body_is_read() -> None:
+    admission = Admission(workers=1, queue=0, max_held=100)
+
+    async def fill() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(admission.compute, lambda alone: time.sleep(0.2))
+            await anyio.sleep(0.05)
+            with pytest.raises(ProblemError) as refused, admission.place():
+                pass
+            assert (refused.value.code, admission.inside, admission.computing) == ("busy", 0, 1)
+            with pytest.raises(ProblemError):
+                await admission.compute(lambda alone: None)
+
+    anyio.run(fill)
+    assert admission.computing == 0
 
 
 @settings(max_examples=80, deadline=None)

@@ -114,15 +114,14 @@ def test_draining_a_refused_body_is_bounded(address: tuple[str, int]) -> None:
     assert sent < 64 * MIB
 
 
-def test_a_body_that_stops_coming_is_408_and_frees_its_place(address: tuple[str, int]) -> None:
+def test_uploads_that_stop_coming_harm_nobody_and_end_with_408(address: tuple[str, int]) -> None:
     with ThreadPoolExecutor(8) as pool:
         half = f"{HEAD}Content-Length: 1000\r\n"
         waiting = [pool.submit(exchange, address, half, b"\x89PNG") for _ in range(8)]
         deadline = time.monotonic() + 0.8 * IDLE
         while uploads_in_flight(address) < 8:
-            assert time.monotonic() < deadline, "eight uploads that stopped do not fill the eight places"
-        status, body, headers = ask(address, "POST", "/predict", encoded(film()), Content_Type="image/png")
-        assert (status, body["type"], headers["Retry-After"]) == (503, "/problems/busy", "1")
+            assert time.monotonic() < deadline, "eight uploads that stopped are not eight uploads in flight"
+        assert ask(address, "POST", "/predict", encoded(film()), Content_Type="image/png")[0] == 200
         assert [ask(address, "GET", path)[0] for path in ("/livez", "/readyz")] == [200, 200]
         assert {result.result()[0] for result in waiting} == {408}
     assert ask(address, "POST", "/predict", encoded(film()), Content_Type="image/png")[0] == 200

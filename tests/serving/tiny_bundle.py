@@ -1,7 +1,7 @@
 """A real bundle of a few kilobytes, and synthetic films for it: bright ground with two dark ellipses in place of lungs."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from cxr.bundle import CARD, GOLDEN, NETWORK, SEGMENTER, Bundle, GoldenCase, write_manifest
+from cxr.bundle import Bundle
+from cxr.conformal import SetLimits
+from cxr.engine import EVIDENCE
+from cxr.manifest import CARD, GOLDEN, NETWORK, SEGMENTER, GoldenCase, write_manifest
 from cxr.pipeline import PipelineSpec
 from cxr.tasks import PROGNOSIS, SEVERITY, Task
 from serving.readiness import LoadedBundle
@@ -38,28 +41,35 @@ def encoded(pixels: NDArray[np.uint8], kind: str = "PNG") -> bytes:
     return out.getvalue()
 
 
-def write_bundle(folder: Path, tasks: tuple[Task, ...] = (PROGNOSIS, SEVERITY), shift: float = 0.0) -> Path:
-    """A sealed bundle folder; `shift` is added to the recorded golden probabilities, so that the replay fails."""
+def write_bundle(
+    folder: Path,
+    tasks: tuple[Task, ...] = (PROGNOSIS, SEVERITY),
+    shift: float = 0.0,
+    explains: bool = True,
+    limits: Mapping[str, SetLimits] | None = None,
+) -> Path:
+    """A sealed bundle folder. `shift` is added to the recorded golden probabilities, so that the replay fails; without `explains` it is
+    as old bundles were."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / NETWORK).write_bytes(_network(tasks))
+    (folder / NETWORK).write_bytes(_network(tasks, explains))
     (folder / SEGMENTER).write_bytes(_segmenter())
     (folder / GOLDEN).write_bytes(encoded(film(seed=99)))
     (folder / CARD).write_text("# A test bundle\n")
     temperatures = {task.name: TEMPERATURES[task.name] for task in tasks}
     blank = GoldenCase(probabilities={task.name: [0.0] * len(task.classes) for task in tasks}, box=(0, 0, 0, 0), film_digest="")
-    write_manifest(folder, SPEC, tasks, temperatures, blank, {"run": "r1"})
+    write_manifest(folder, SPEC, tasks, temperatures, blank, {"run": "r1"}, limits)
     known = Bundle(folder).predict((folder / GOLDEN).read_bytes())
     golden = GoldenCase(
         probabilities={name: [p + shift for p in given.probabilities] for name, given in known.answers.items()},
         box=tuple(known.film.box),
         film_digest=known.film.digest,
     )
-    write_manifest(folder, SPEC, tasks, temperatures, golden, {"run": "r1"})
+    write_manifest(folder, SPEC, tasks, temperatures, golden, {"run": "r1"}, limits)
     return folder
 
 
 def loader(folder: Path, version: str = "7") -> Callable[[], LoadedBundle]:
-    """What `registry_loader` gives, without a registry."""
+    """What a registry gives, without a registry."""
     return lambda: LoadedBundle(Bundle(folder), "mdmt", version, "champion")
 
 
@@ -74,8 +84,9 @@ def _segmenter() -> bytes:
     return _graph(nodes, ("film", TensorProto.FLOAT, shape), {"lungs": shape}, dark=np.float32(0.4), steep=np.float32(40))
 
 
-def _network(tasks: tuple[Task, ...]) -> bytes:
-    """uint8 (N, 1, S, S) → mean and its square → one linear layer per task."""
+def _network(tasks: tuple[Task, ...], explains: bool) -> bytes:
+    """uint8 (N, 1, S, S) → mean and its square → one linear layer per task; evidence is what is bright, in 4 × 4 places, and more of it for
+    each further class."""
     nodes = [
         helper.make_node("Cast", ["film"], ["real"], to=TensorProto.FLOAT),
         helper.make_node("Div", ["real", "white"], ["unit"]),
@@ -84,9 +95,18 @@ def _network(tasks: tuple[Task, ...]) -> bytes:
         helper.make_node("Concat", ["mean", "square"], ["features"], axis=1),
         *(helper.make_node("MatMul", ["features", f"w_{task.name}"], [task.name]) for task in tasks),
     ]
+    if explains:
+        side = SPEC.size // 4
+        nodes.append(helper.make_node("AveragePool", ["unit"], ["pooled"], kernel_shape=[side, side], strides=[side, side]))
+        nodes += [helper.make_node("Mul", ["pooled", f"more_{task.name}"], [EVIDENCE + task.name]) for task in tasks]
     rng = np.random.default_rng(1)
     weights = {f"w_{task.name}": rng.normal(0, 3, (2, len(task.classes))).astype(np.float32) for task in tasks}
     outputs = {task.name: ["n", len(task.classes)] for task in tasks}
+    if explains:
+        outputs |= {EVIDENCE + task.name: ["n", len(task.classes), 4, 4] for task in tasks}
+        weights |= {
+            f"more_{task.name}": (2.0 ** np.arange(len(task.classes))).astype(np.float32)[None, :, None, None] for task in tasks
+        }
     constants = {"white": np.float32(255), "axes": np.array([2, 3], dtype=np.int64), **weights}
     return _graph(nodes, ("film", TensorProto.UINT8, ["n", 1, SPEC.size, SPEC.size]), outputs, **constants)
 

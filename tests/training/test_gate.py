@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxr.bundle import MANIFEST
+from cxr.manifest import MANIFEST
 from tests.training.protocol.test_plan import plan
 from tests.training.protocol.tiny import SMALLEST, tiny_recipe
 from training.evaluation.results import Results, UnitResult

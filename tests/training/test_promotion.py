@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from cxr.bundle import CARD
+from cxr.manifest import CARD
 from tests.serving.tiny_bundle import write_bundle
 from tests.training.test_gate import FULL, figures, tell
 from tests.training.test_registry import FRESH, LITE, SMALL, line, recipe

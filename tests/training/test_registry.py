@@ -1,12 +1,16 @@
 """What a version is made of: the figures that speak for it, and a golden film that is nobody's."""
 
 import hashlib
+from pathlib import Path
+
+import pytest
 
 from cxr.reading import read
+from cxr.signature import BadKey, new_key
 from tests.training.protocol.tiny import tiny_recipe
 from training.evaluation.results import Line
 from training.protocol.recipe import BackboneChoice, Recipe
-from training.registry import estimates_of, golden_film
+from training.registry import estimates_of, golden_films, golden_names, signing_key
 
 SMALL = BackboneChoice(name="shufflenet_v2_x0_5", weights="scratch")
 LITE = BackboneChoice(name="efficientnet_lite0", weights="imagenet")
@@ -35,7 +39,24 @@ def test_a_version_is_described_by_the_figures_of_its_own_start_not_of_the_same_
     assert estimates_of(recipe(), FRESH, [*others, *own]) == own
 
 
-def test_the_golden_film_is_generated_and_always_the_same() -> None:
-    first = golden_film()
-    assert hashlib.sha256(first).digest() == hashlib.sha256(golden_film()).digest()
-    assert read(first).pixels.ndim == 2
+def test_the_golden_films_are_generated_all_different_and_always_the_same() -> None:
+    films = golden_films()
+    digests = [hashlib.sha256(film).digest() for film in films]
+    assert digests == [hashlib.sha256(film).digest() for film in golden_films()]
+    assert len(set(digests)) == len(golden_names()) >= 3
+    assert all(read(film).pixels.ndim == 2 for film in films)
+
+
+def test_the_signing_key_comes_from_the_environment_and_a_key_that_is_none_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("MDMT_SIGNING_KEY", raising=False)
+    assert signing_key() is None
+    private, _ = new_key()
+    (tmp_path / "key").write_text(f"{private}\n")
+    monkeypatch.setenv("MDMT_SIGNING_KEY_FILE", str(tmp_path / "key"))
+    assert signing_key() == private
+    (tmp_path / "key").write_text("secret-but-no-key")
+    with pytest.raises(BadKey, match="allowed: the base64 of 32") as refused:
+        signing_key()
+    assert "secret" not in str(refused.value)

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.rows import FilmRows
+
 
 @dataclass(frozen=True)
 class Samples:
     """N films with their labels.
 
-    films (N, S, S) uint8; labels (N, T) int64 class indices; known (N, T) bool, the indicator of equation 2: label (i, j) holds
-    only where known (i, j); keys (N,) uint64 name the sample wherever it stands; columns of labels and known are in the order of `tasks`.
+    films (N, S, S) uint8, an array or rows of film stores; labels (N, T) int64 class indices; known (N, T) bool, the indicator of
+    equation 2: label (i, j) holds only where known (i, j); keys (N,) uint64 name the sample wherever it stands; columns of labels and
+    known are in the order of `tasks`.
     """
 
-    films: NDArray[np.uint8]
+    films: NDArray[np.uint8] | FilmRows
     labels: NDArray[np.int64]
     known: NDArray[np.bool_]
     keys: NDArray[np.uint64]
@@ -27,7 +30,7 @@ class Samples:
 
 
 def assemble(
-    films: Sequence[NDArray[np.uint8]], names: Sequence[str], labels: Sequence[dict[str, int]], tasks: Sequence[str]
+    films: Sequence[NDArray[np.uint8]] | FilmRows, names: Sequence[str], labels: Sequence[dict[str, int]], tasks: Sequence[str]
 ) -> Samples:
     """Films (each S×S) with the name and labels of each → Samples over `tasks`; labels of other tasks are left out."""
     table = np.zeros((len(films), len(tasks)), dtype=np.int64)
@@ -37,7 +40,7 @@ def assemble(
             if task in row:
                 table[i, j], known[i, j] = row[task], True
     keys = np.array([sample_key(name) for name in names], dtype=np.uint64)
-    return Samples(np.stack(films), table, known, keys, tuple(tasks))
+    return Samples(films if isinstance(films, FilmRows) else np.stack(films), table, known, keys, tuple(tasks))
 
 
 def sample_key(name: str) -> int:

@@ -12,6 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.conformal import prediction_sets
 from cxr.tasks import Task
 
 ALPHA = 0.1
@@ -32,12 +33,6 @@ def thresholds(probabilities: NDArray[np.float64], truth: NDArray[np.int64], alp
         if k <= len(scores):
             limits[i] = scores[k - 1]
     return limits
-
-
-def prediction_sets(probabilities: NDArray[np.float64], limits: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Probabilities (N, C) and thresholds (C,) → (N, C): is the class in the film's set. A set may be empty."""
-    sets: NDArray[np.bool_] = 1 - probabilities <= limits
-    return sets
 
 
 def abstained(sets: NDArray[np.bool_]) -> NDArray[np.bool_]:

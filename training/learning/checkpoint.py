@@ -10,7 +10,8 @@ import logging
 import os
 import secrets
 from pathlib import Path
-from typing import Any, BinaryIO
+from threading import Thread
+from typing import Any, BinaryIO, Self
 
 import torch
 
@@ -84,6 +85,49 @@ def load_own(folder: Path, identity: str) -> dict[str, Any] | None:
             "give each training a folder of its own, or remove the checkpoint"
         )
     return state
+
+
+class Writer:
+    """Checkpoints of one training, each written in a thread while the training goes on; a context manager, which waits at its end.
+
+    None for `folder`: there is nothing to write.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._thread: Thread | None = None
+        self._error: Exception | None = None
+
+    def write(self, state: dict[str, Any]) -> None:
+        """Begin to `save` this, which has to stay as it is until `wait`, or the next `write`, returns."""
+        self.wait()
+        self._thread = Thread(target=self._save, args=(state,), name="checkpoint")
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Return when the checkpoint is written; raises what `save` raised."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _save(self, state: dict[str, Any]) -> None:
+        assert self._folder is not None
+        try:
+            save(self._folder, state)
+        except Exception as error:  # noqa: BLE001  raised by `wait`
+            self._error = error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
+        if error is None:
+            self.wait()
+        elif self._thread is not None:
+            self._thread.join()  # what ends the training is what is raised
 
 
 class _HashingFile:

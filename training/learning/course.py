@@ -1,6 +1,5 @@
 """How far a training has come: all that one epoch hands to the next, and so all that a checkpoint has to hold."""
 
-import copy
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +32,7 @@ class Course:
         self.best = math.inf
         self.best_weights: dict[str, Tensor] = {}
         self.history: list[dict[str, float]] = []
+        self._snapshot: dict[str, Any] = {}
 
     @property
     def finished(self) -> bool:
@@ -55,34 +55,33 @@ class Course:
             return
         if figures["val_loss"] < self.best:
             self.best, self.best_epoch, self.waited = figures["val_loss"], self.epoch, 0
-            self.best_weights = copy.deepcopy(self.network.state_dict())
+            self.best_weights = copied(self.network.state_dict(), self.best_weights)
         else:
             self.waited += 1
 
     def _rising(self, epoch: int) -> bool:
         return self.settings.warmup == "linear" and epoch <= self.settings.warmup_epochs
 
-    def save(self, folder: Path, identity: str) -> None:
-        """Checkpoint of the training called `identity`; see `checkpoint.save` for the errors."""
+    def snapshot(self, identity: str) -> dict[str, Any]:
+        """All that a checkpoint of the training called `identity` holds, as it is now; the one before is overwritten."""
         on_gpu = self.network.device.type == "cuda"
-        checkpoint.save(
-            folder,
-            {
-                "identity": identity,
-                "epoch": self.epoch,
-                "best": self.best,
-                "best_epoch": self.best_epoch,
-                "waited": self.waited,
-                "history": self.history,
-                "network": self.network.state_dict(),
-                "best_weights": None if self.best_epoch == self.epoch else self.best_weights,  # None: the same as "network"
-                "weighting": self.weighting.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-                "plateau": self.plateau.state_dict(),
-                "rng": torch.get_rng_state(),
-                "cuda_rng": torch.cuda.get_rng_state(self.network.device) if on_gpu else None,
-            },
-        )
+        now = {
+            "identity": identity,
+            "epoch": self.epoch,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "waited": self.waited,
+            "history": self.history,
+            "network": self.network.state_dict(),
+            "weighting": self.weighting.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "plateau": self.plateau.state_dict(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.network.device) if on_gpu else None,
+        }
+        self._snapshot = copied(now, self._snapshot)
+        # Changed only when the next epoch is judged, which waits for this checkpoint. None: the same as "network".
+        return self._snapshot | {"best_weights": None if self.best_epoch == self.epoch else self.best_weights}
 
     def resume(self, folder: Path, identity: str) -> None:
         """Go on from the checkpoint in `folder`, if there is one. Raises ForeignCheckpoint when it is another training's."""
@@ -96,7 +95,21 @@ class Course:
         self.epoch, self.best_epoch, self.waited = state["epoch"], state["best_epoch"], state["waited"]
         self.best, self.history = state["best"], state["history"]
         best = state["best_weights"]
-        self.best_weights = copy.deepcopy(self.network.state_dict()) if best is None else best
+        self.best_weights = copied(self.network.state_dict(), {}) if best is None else best
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.network.device)
+
+
+def copied(state: Any, earlier: Any) -> Any:
+    """A copy of tensors and numbers in dicts, lists and tuples. Tensors of `earlier`, an older copy, are used again where they fit."""
+    if isinstance(state, Tensor):
+        fits = isinstance(earlier, Tensor) and (earlier.shape, earlier.dtype) == (state.shape, state.dtype)
+        return earlier.copy_(state) if fits else state.detach().clone()
+    if isinstance(state, dict):
+        before = earlier if isinstance(earlier, dict) else {}
+        return {name: copied(value, before.get(name)) for name, value in state.items()}
+    if isinstance(state, list | tuple):
+        older = earlier if isinstance(earlier, list | tuple) and len(earlier) == len(state) else [None] * len(state)
+        return type(state)(copied(value, old) for value, old in zip(state, older, strict=True))
+    return state

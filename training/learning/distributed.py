@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from training.data.samples import Samples
+from training.learning.devices import Way, way_of
 from training.learning.fitting import Fit, Progress, nobody_stops
 from training.learning.network import Network
 from training.settings import Training
@@ -55,6 +56,7 @@ def fit_together(
     device: str = "cpu",
     keep_going: Callable[[], None] | None = None,
     identity: str = "",
+    way: Way | None = None,
 ) -> Fit:
     """What `fit` does, by `processes` ≥ 2 of them: on "cuda" with NCCL, rank r on GPU r of those visible; on "cpu" with gloo.
 
@@ -66,9 +68,9 @@ def fit_together(
       the end of each epoch, before validation. On "cuda" it becomes SyncBatchNorm: statistics are those of the whole batch.
 
     Validation is dealt out in the pieces of `predict`, and every rank has all of its results. The same call with as many processes
-    gives the same numbers, on a CPU to the bit, also when it goes on from a checkpoint. Each process holds all films and has as many
-    threads as the caller. `keep_going` is asked ten times a second, and after each epoch before its checkpoint is written; when it
-    raises, the processes are killed at once.
+    gives the same numbers, on a CPU to the bit, also when it goes on from a checkpoint. Mapped films are mapped by each process, not
+    copied. Each has as many threads as the caller. `keep_going` is asked ten times a second, and after each epoch before its
+    checkpoint is written; when it raises, the processes are killed at once.
 
     Raises what a rank raised; RankDied when one was killed or crashed; TooFewGpus.
     """
@@ -78,11 +80,11 @@ def fit_together(
             f"the unit asks for {processes} GPUs and {seen} are visible here: lower gpus_per_unit or give it more GPUs"
         )
     buffer = io.BytesIO()
-    torch.save((network.cpu(), train, val, settings, seed, checkpoints, device, identity, torch.get_num_threads()), buffer)
+    torch.save((network.cpu(), train, val, settings, seed, checkpoints, device, identity, way, torch.get_num_threads()), buffer)
     with _ranks(processes) as ranks:
         weights, best_epoch, history = _hear(ranks, buffer.getbuffer(), progress, keep_going or nobody_stops)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
-    return Fit(network.to(device, memory_format=torch.channels_last), best_epoch, history)
+    return Fit(network.to(device, memory_format=(way or way_of(settings)).memory_format), best_epoch, history)
 
 
 class _Rank:

@@ -8,20 +8,24 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import nn
 
-from training.data.augmentation import augment
+from training.data.rows import FilmRows
 from training.data.samples import Samples
+from training.learning.checkpoint import Writer
 from training.learning.course import Course
-from training.learning.mixing import cut, epoch_batches
+from training.learning.devices import Way, must_run_on, switched, way_of
+from training.learning.feeding import Feed, on_device
+from training.learning.mixing import cut
 from training.learning.network import Network
 from training.learning.objective import masked_loss
+from training.learning.stepping import learn
 from training.learning.team import ALONE, Team
 from training.learning.weighting import weighting
 from training.settings import Training
 
 Progress = Callable[[int, dict[str, float]], None]
-_NEXT_PASS = np.uint64(0x9E3779B97F4A7C15)  # odd: a film that comes again within an epoch is augmented as if it were another
+EVALUATED = 64  # films at a time in evaluation
 
 
 @dataclass
@@ -45,43 +49,57 @@ def fit(
     keep_going: Callable[[], None] | None = None,
     identity: str = "",
     team: Team = ALONE,
+    way: Way | None = None,
 ) -> Fit:
     """Train until validation stops improving; the lowest validation loss wins (paper section 3.2).
 
     The first `warmup_epochs` never count: neither as best nor as "no improvement" (that is what the authors' code means by warm-up);
     with `warmup="linear"` the learning rate also rises over them.
 
-    With a folder for `checkpoints` every epoch but the last is written there, and a training killed before goes on where it was: on a
-    CPU with the same number of threads to the bit. `identity` (the unit's fingerprint) says whose checkpoint it is; another one's is
-    refused (ForeignCheckpoint). A full disk raises DiskFull; the same call goes on later. `progress` hears each epoch once, and again
-    only the one that was killed before its checkpoint was written. `keep_going` is called before every batch and every checkpoint,
-    should take no time, and stops the training by raising. One of a `team` does its part of every batch, and rank 0 the writing;
+    Batches are prepared beside the step where a core or a GPU is to spare (`Feed`). `way` is how the step computes, None: as `settings`
+    says, which "auto" leaves open.
+
+    With a folder for `checkpoints` every epoch but the last is written there, beside the epoch after it, and a training killed before
+    goes on where it was: on a CPU with the same number of threads to the bit. `identity` (the unit's fingerprint) says whose
+    checkpoint it is; another one's is refused (ForeignCheckpoint). A full disk raises DiskFull, at the end of the epoch beside which
+    was written; the same call goes on later. `progress` hears each epoch once, and again only the one that was killed before its
+    checkpoint was written. `keep_going` is called before every batch and every checkpoint, should take no time, and stops the training
+    by raising. One of a `team` does its part of every batch, and rank 0 the writing;
     all of them have equal results (see `fit_together`, which starts them).
     """
     if checkpoints and not identity:
         raise ValueError("checkpoints need an identity, which decides who may go on from them: pass the unit's fingerprint")
-    network.to(device, memory_format=torch.channels_last)
+    must_run_on(device, settings)
+    way = way or way_of(settings)
+    network.to(device, memory_format=way.memory_format)
+    learner = torch.compile(network, mode="reduce-overhead") if settings.compile else network
     course = Course(network, weighting(settings, train).to(device), settings)
     if checkpoints:
         team.in_turn(lambda: course.resume(checkpoints, identity))
     pause = keep_going or nobody_stops
-    while not course.finished:
-        rate = course.set_learning_rate()
-        figures = _train_epoch(course, train, seed, pause, team)
-        figures |= evaluate_loss(network, val, settings, team)
-        figures |= {"learning_rate": rate} | course.weighting.figures()
-        if not math.isfinite(figures["train_loss"] + figures["val_loss"]):
-            raise FloatingPointError(
-                f"the loss is not finite in epoch {course.epoch + 1}: lower learning_rate ({settings.learning_rate})"
-            )
-        course.history.append(figures)
-        if progress:
-            progress(course.epoch + 1, figures)
-        course.close_epoch(figures)
-        if checkpoints and not course.finished:
-            pause()
-            if team.rank == 0:
-                course.save(checkpoints, identity)
+    with (
+        switched(settings),
+        Feed(train, settings, seed, network.device, team, course.epoch + 1) as feed,
+        Writer(checkpoints) as writer,
+    ):
+        while not course.finished:
+            rate = course.set_learning_rate()
+            figures = _train_epoch(course, learner, feed, way, seed, pause, team)
+            figures |= evaluate_loss(network, val, settings, team)
+            figures |= {"learning_rate": rate} | course.weighting.figures()
+            if not math.isfinite(figures["train_loss"] + figures["val_loss"]):
+                raise FloatingPointError(
+                    f"the loss is not finite in epoch {course.epoch + 1}: lower learning_rate ({settings.learning_rate})"
+                )
+            writer.wait()  # the epoch before is safe before anybody hears of this one
+            course.history.append(figures)
+            if progress:
+                progress(course.epoch + 1, figures)
+            course.close_epoch(figures)
+            if checkpoints and not course.finished:
+                pause()
+                if team.rank == 0:
+                    writer.write(course.snapshot(identity))
     network.load_state_dict(course.best_weights)
     return Fit(network, course.best_epoch, course.history)
 
@@ -90,49 +108,30 @@ def nobody_stops() -> None:
     """What stops a training that nobody stops."""
 
 
-def _train_epoch(course: Course, train: Samples, seed: int, pause: Callable[[], None], team: Team) -> dict[str, float]:
-    network, settings, epoch = course.network, course.settings, course.epoch + 1
-    device = network.device
+def _train_epoch(
+    course: Course, learner: nn.Module, feed: Feed, way: Way, seed: int, pause: Callable[[], None], team: Team
+) -> dict[str, float]:
+    network, epoch = course.network, course.epoch + 1
     network.train()
-    forward = team.wrap(network, course.weighting)
+    forward = team.wrap(learner, course.weighting)
     torch.manual_seed(team.stream(seed * 1_000_003 + epoch))  # dropout: the epoch, not the history, decides
-    total, seen = torch.zeros((), device=device), 0
-    for batch, passes in epoch_batches(train, settings.batch_size, settings.mixing, seed, epoch):
+    total, seen = torch.zeros((), device=network.device), 0
+    for batch in feed.epoch(epoch):
         pause()
-        share = team.share(len(batch))
-        rows = batch[share.places]
-        keys = train.keys[rows] + passes[share.places] * _NEXT_PASS
-        films = augment(_on(device, train.films[rows])[:, None], keys, seed, epoch, settings.augmentation)
-        labels, known = _on(device, train.labels[rows]), _on(device, train.known[rows])
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-            logits = forward(films.contiguous(memory_format=torch.channels_last))
-        loss = masked_loss(
-            logits, labels, known, train.tasks,
-            settings.reduction, settings.squared_error, settings.label_smoothing, course.weighting,
-        )  # fmt: skip
-        course.optimiser.zero_grad(set_to_none=True)
-        (loss.total * team.weight(share, len(batch), settings.reduction)).backward()
-        course.optimiser.step()
-        total += torch.stack(list(loss.sums.values())).sum().detach() / share.copies
-        seen += int(train.known[batch].sum())
+        total += learn(course, forward, batch, feed.tasks, way, team)
+        seen += batch.labels_in_all
     team.average_statistics(network)
     return {"train_loss": float(team.total(total)) / max(seen, 1)}
 
 
-def _on(device: torch.device, array: NDArray[np.generic]) -> Tensor:
-    """Array → tensor on the device; to a GPU from pinned memory, so that the copy does not hold up the host."""
-    tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
-
-
 @torch.inference_mode()
 def predict(
-    network: Network, films: NDArray[np.uint8], batch_size: int = 64, team: Team = ALONE
+    network: Network, films: NDArray[np.uint8] | FilmRows, batch_size: int = EVALUATED, team: Team = ALONE
 ) -> dict[str, NDArray[np.float32]]:
     """Films (N, S, S) uint8 → {task: (N, classes) logits}, in evaluation mode, computed where the network is."""
     network.eval()
     starts = team.turns(range(0, len(films), batch_size))
-    pieces = team.gather({i: network(_on(network.device, films[i : i + batch_size])[:, None]) for i in starts})
+    pieces = team.gather({i: network(on_device(network.device, films[i : i + batch_size])[:, None]) for i in starts})
     return {task.name: torch.cat([piece[task.name] for piece in pieces]).float().cpu().numpy() for task in network.tasks}
 
 
@@ -156,7 +155,7 @@ def evaluate_loss(network: Network, val: Samples, settings: Training, team: Team
 
 
 @torch.no_grad()
-def reestimate_batch_norm(network: Network, films: NDArray[np.uint8], batch_size: int) -> None:
+def reestimate_batch_norm(network: Network, films: NDArray[np.uint8] | FilmRows, batch_size: int) -> None:
     """Recompute the running mean and variance of every BatchNorm layer on `films`, as a plain average over batches.
 
     The average of two networks' statistics is not the statistics of the averaged network.
@@ -168,6 +167,6 @@ def reestimate_batch_norm(network: Network, films: NDArray[np.uint8], batch_size
         layer.momentum = None  # cumulative average
     network.train()
     for batch in cut(np.arange(len(films)), batch_size):
-        network(_on(network.device, films[batch])[:, None])
+        network(on_device(network.device, films[batch])[:, None])
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

@@ -6,9 +6,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from cxr.engine import EVIDENCE
 from cxr.tasks import Task
 from training.learning.backbones import build
 from training.learning.backbones.backbone import Backbone
+from training.learning.evidence import evidence, seen
 
 
 class Head(nn.Sequential):
@@ -49,6 +51,7 @@ class Network(nn.Module):
         self.tasks = tuple(tasks)
         self.origin = backbone.origin
         self.backbone = backbone.module
+        self.last_map = "" if self.scrambles else backbone.last_map  # a place of a scrambled film is no place of the chest
         self.heads = nn.ModuleDict(
             {task.name: Head(backbone.features, len(task.classes), hidden, dropout) for task in self.tasks}
         )
@@ -65,7 +68,7 @@ class Network(nn.Module):
     def forward(self, films: Tensor) -> dict[str, Tensor]:
         if self.scrambles:
             films = scrambled(films)
-        x = films.float() * self.scale + self.shift  # (B, 1 or 3, S, S) · (1, 3, 1, 1) → (B, 3, S, S)
+        x = (films.float() * self.scale).add_(self.shift)  # (B, 1 or 3, S, S) · (1, 3, 1, 1) → (B, 3, S, S)
         shared = self.backbone(x)  # (B, features), computed once for all heads
         return {name: head(shared) for name, head in self.heads.items()}
 
@@ -97,27 +100,39 @@ def create(
 
 
 class _Graph(nn.Module):
-    """The network with a tuple for an output, because a graph's outputs have an order and a dict has not."""
+    """The network with a tuple for an output, because a graph's outputs have an order and a dict has not: the logits of each task, then
+    the evidence for each task's answer where the backbone has a map to take it from."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, film: Tensor) -> tuple[Tensor, ...]:
-        logits = self.network(film)
-        return tuple(logits[task.name] for task in self.network.tasks)
+        network = self.network
+        if not network.last_map:
+            logits = network(film)
+            return tuple(logits[name] for name in network.heads)
+        with seen(network.backbone) as features, seen(network.backbone.get_submodule(network.last_map)) as maps:
+            logits = network(film)
+        shown = (evidence(head, features[0], maps[0]) for head in network.heads.values())
+        return *(logits[name] for name in network.heads), *shown
 
 
 def export_onnx(network: Network, size: int, path: Path) -> None:
-    """Network → ONNX: input "film" uint8 (N, 1, size, size) with N free, one output of logits per task, named by the task."""
+    """Network → ONNX: input "film" uint8 (N, 1, size, size) with N free, one output of logits per task, named by the task.
+
+    A backbone with a `last_map` adds "evidence_<task>" (N, classes, h, w) float per task, h = w = size / 32: see `evidence`. An engine
+    computes it when asked for.
+    """
     network = network.cpu().eval()
     example = torch.zeros(2, 1, size, size, dtype=torch.uint8)  # a batch of 1 would be baked in as a constant
+    tasks = [task.name for task in network.tasks]
     program = torch.onnx.export(
         _Graph(network).eval(),
         (example,),
         dynamo=True,
         input_names=["film"],
-        output_names=[task.name for task in network.tasks],
+        output_names=[*tasks, *(EVIDENCE + name for name in tasks if network.last_map)],
         dynamic_shapes={"film": {0: torch.export.Dim("films", min=1, max=1024)}},
         verbose=False,
     )

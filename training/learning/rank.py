@@ -48,7 +48,7 @@ def main() -> None:
 def _train(team: Team, starter: Connection, meeting: str) -> tuple[dict[str, Any], int, list[dict[str, float]]]:
     # Code is loaded with the network; it comes from the process that started this one.
     work = torch.load(io.BytesIO(starter.recv_bytes()), map_location="cpu", weights_only=False)
-    network, train, val, settings, seed, checkpoints, device, identity, threads = work
+    network, train, val, settings, seed, checkpoints, device, identity, way, threads = work
     torch.set_num_threads(threads)
     backend = "gloo"
     if device == "cuda":
@@ -63,7 +63,7 @@ def _train(team: Team, starter: Connection, meeting: str) -> tuple[dict[str, Any
 
     fitted = fit(
         network, train, val, settings, seed, progress if team.rank == 0 else None,
-        checkpoints=checkpoints, device=device, identity=identity, team=team,
+        checkpoints=checkpoints, device=device, identity=identity, team=team, way=way,
     )  # fmt: skip
     weights = {name: value.cpu().numpy() for name, value in fitted.network.state_dict().items()}
     return weights, fitted.best_epoch, fitted.history

@@ -49,7 +49,7 @@ class Team:
         """Seed of this process's dropout: processes draw different masks; that of rank 0 is `seed`."""
         return seed + self.rank * _STREAMS
 
-    def wrap(self, network: Network, weighting: nn.Module) -> nn.Module:
+    def wrap(self, network: nn.Module, weighting: nn.Module) -> nn.Module:
         """films → logits of the network; with several processes a backward pass averages the gradients, of `weighting` too.
 
         Made anew for every epoch: the order in which gradients are added up changes after the first batch of a wrapper, and an epoch
@@ -57,7 +57,8 @@ class Team:
         """
         if self.size == 1:
             return network
-        here = [network.device] if network.device.type == "cuda" else None
+        device = next(network.parameters()).device
+        here = [device] if device.type == "cuda" else None
         return DistributedDataParallel(_Learned(network, weighting), device_ids=here, forward_sync_buffers=False, init_sync=False)
 
     def in_turn(self, do: Callable[[], None]) -> None:
@@ -106,7 +107,7 @@ class Team:
 class _Learned(nn.Module):
     """All parameters of one training in one module, which is how gradients are averaged."""
 
-    def __init__(self, network: Network, weighting: nn.Module) -> None:
+    def __init__(self, network: nn.Module, weighting: nn.Module) -> None:
         super().__init__()
         self.network, self.weighting = network, weighting
 

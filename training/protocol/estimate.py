@@ -25,7 +25,8 @@ Measured = Mapping[tuple[str, int, str], float]  # (backbone, size, device) → 
 class Estimate:
     """`counts`: (experiment, scheme, subset) → (units in the tables, of which new: not counted in a row above). Hours are of one worker,
     `critical` those of the longest chain of units that start from each other: more workers cannot be faster. Backbones that nobody has
-    measured on the recipe's device are `unknown`, and count with the hours of one CPU thread. `sources` says where costs come from."""
+    measured on the recipe's device are `unknown`, and count with the hours of one CPU thread. `sources` says where costs come from. `alone`
+    are the hours if no unit were shared between tables."""
 
     counts: dict[tuple[str, str, str], tuple[int, int]]
     units: int
@@ -35,6 +36,7 @@ class Estimate:
     chain: tuple[str, ...]
     unknown: tuple[str, ...]
     sources: tuple[str, ...]
+    alone: tuple[float, float]
 
 
 def measured(finished: Iterable[Run]) -> dict[tuple[str, int, str], float]:
@@ -102,6 +104,7 @@ def estimate(plan: Plan, known: Measured) -> Estimate:
         chain=tuple(reversed(chain)),
         unknown=tuple(sorted(name for name, unit in one_each.items() if own[name] is None and unit.device != "cpu")),
         sources=tuple(sources),
+        alone=(sum(hours[unit.fingerprint][0] for unit in plan.units), sum(hours[unit.fingerprint][1] for unit in plan.units)),
     )
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +13,17 @@ from safetensors.torch import load_file, save_file
 
 from cxr.engine import softmax
 from cxr.tasks import by_name
-from training.data.films import open_pixels
+from training.data.films import FILMS, open_pixels
 from training.data.folds import ROLES
+from training.data.rows import FilmRows
 from training.data.samples import Samples, assemble
 from training.evaluation import plots
 from training.evaluation.calibration import calibrated_figures
 from training.evaluation.conformal import conformal_figures
 from training.evaluation.metrics import HEADLINE, Predictions, evaluate
 from training.learning.backbones.backbone import average
+from training.learning.calibration import way_here
+from training.learning.devices import Way, way_of
 from training.learning.distributed import fit_together
 from training.learning.fitting import Fit, fit, predict, reestimate_batch_norm
 from training.learning.network import Network, create
@@ -48,24 +51,45 @@ def train(
 
     parts = {role: collect(unit, stores, role) for role in ROLES if unit.part(role)}
     network = start(unit, weights, fetch, parts["train"])
+    way = way_for(unit, network, desk.folder.parents[1])
     one_fit = fit if unit.gpus_per_unit == 1 else partial(fit_together, unit.gpus_per_unit)
     fitted = one_fit(
         network, parts["train"], parts["val"], unit.training, unit.seed, each_epoch,
-        checkpoints=desk.checkpoints, identity=unit.fingerprint, device=unit.device, keep_going=keep_going,
+        checkpoints=desk.checkpoints, identity=unit.fingerprint, device=unit.device, keep_going=keep_going, way=way,
     )  # fmt: skip
     draft = desk.draft()
     figures = write_outcome(unit, fitted, parts, draft, pictures, keep_weights)
     if len(moments) > 1:
         figures["seconds_per_epoch"] = (moments[-1] - moments[0]) / (len(moments) - 1)
-    return desk.seal(draft, figures, {"mdmt.start": network.origin})
+    return desk.seal(draft, figures, {"mdmt.start": network.origin, "mdmt.way": str(way)})
+
+
+def way_for(unit: Unit, network: Network, home: Path) -> Way:
+    """Layout and precision of the unit's steps: as its settings say, or, for "auto", as was measured once for all workers of `home`."""
+    if unit.training.precision != "auto":
+        return way_of(unit.training)
+    films = unit.training.batch_size // unit.training.accumulate
+    return way_here(home, unit.backbone.name, network, unit.size, films, unit.device, unit.threads)
 
 
 def collect(unit: Unit, stores: Mapping[str, Path], role: str) -> Samples:
-    """The unit's films of one role, in memory, in the order of `unit.part(role)`."""
+    """The unit's films of one role where they lie, in the order of `unit.part(role)`."""
     part = unit.part(role)
-    films = {name: open_pixels(stores[name], unit.size) for name in sorted({s.cohort for s in part})}
-    pixels = [np.asarray(films[s.cohort][s.slot]) for s in part]
-    return assemble(pixels, [f"{s.cohort}/{s.row}" for s in part], [s.labels for s in part], unit.tasks)
+    cohorts = sorted({s.cohort for s in part})
+    owners = np.array([cohorts.index(s.cohort) for s in part])
+    films = FilmRows([_mapped(stores[name], unit.size) for name in cohorts], owners, np.array([s.slot for s in part]))
+    return assemble(films, [f"{s.cohort}/{s.row}" for s in part], [s.labels for s in part], unit.tasks)
+
+
+def _mapped(store: Path, size: int) -> NDArray[np.uint8]:
+    """All films of a store; they stay mapped in this process from unit to unit, and their pages are those of every other process."""
+    return _opened(store, size, (store / FILMS).stat().st_size)
+
+
+@lru_cache(maxsize=8)
+def _opened(store: Path, size: int, length: int) -> NDArray[np.uint8]:
+    """`length` in bytes: a store that has grown is mapped anew."""
+    return open_pixels(store, size)
 
 
 def untrained(unit: Unit, weights: Path) -> Network:

@@ -9,12 +9,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from filelock import FileLock
 from mlflow.entities import Run
 
 from training import imagenet, runs
 from training.data.cohort import Cohort
 from training.data.films import FilmStore, is_prepared, prepare_cohort
+from training.data.films.shelf import lock
 from training.evaluation.report import write_report
 from training.evaluation.results import Line, Results
 from training.protocol import lung_unet
@@ -127,7 +127,7 @@ class Study:
 
                 folder = self.tracking.home / "films"
                 folder.mkdir(parents=True, exist_ok=True)
-                with FileLock(folder / f"{cohort.name}.lock"):  # a second runner waits, and finds them prepared
+                with lock(folder, cohort.name):  # a second runner waits, and finds them prepared
                     stores[cohort.name] = prepare_cohort(cohort, folder, self.recipe.pipeline, graph, self._workers, progress)
             self._stores = stores
         return self._stores

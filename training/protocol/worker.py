@@ -23,6 +23,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 
 from training import runs
+from training.parent import die_with_parent
 from training.protocol.claim import Busy, Claim, ClaimLost, Committed, Quarantined
 from training.protocol.claims import KINDS, ClaimTable
 from training.protocol.claims_database import ClaimsUnavailable
@@ -32,7 +33,6 @@ from training.protocol.job import Job
 from training.protocol.lease import Lease
 from training.protocol.mailbox import Mailbox
 from training.protocol.owner import is_gone, own_name
-from training.protocol.parent import die_with_parent
 from training.protocol.pipes import Pipes
 from training.tracking import Tracking, TrackingError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cxr.bundle import NETWORK
+from cxr.manifest import NETWORK
 from services.executors.process import ProcessExecutor
 from tests.services.trainer.ground import Process, frames, recipe_on, until
 from training.protocol.recipe import Recipe

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.cxr.dicoms import phantom
-from training.data.augmentation import CHUNK, augment, uniforms
+from training.data.augmentation import augment
 from training.data.samples import sample_key
+from training.data.tensor_warp import CHUNK
+from training.data.variation import uniforms
 from training.settings import Augmentation
 
 OFF = Augmentation(probability=0, flip=False)

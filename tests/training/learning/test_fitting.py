@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from cxr.tasks import PROGNOSIS, SEVERITY
 from training.data.augmentation import augment
 from training.data.samples import Samples, assemble
-from training.learning import fitting
+from training.data.variation import vary
+from training.learning import feeding, fitting
 from training.learning.backbones.backbone import Backbone
 from training.learning.fitting import evaluate_loss, fit, predict
 from training.learning.network import Network, create
@@ -151,7 +152,7 @@ def test_options_of_several_tasks_leave_a_network_of_one_task_as_it_is(way: dict
 
 def test_a_film_that_comes_again_within_an_epoch_is_augmented_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[int] = []
-    monkeypatch.setattr(fitting, "augment", lambda films, keys, *rest: given.extend(keys.tolist()) or augment(films, keys, *rest))
+    monkeypatch.setattr(feeding, "vary", lambda keys, *rest: given.extend(keys.tolist()) or vary(keys, *rest))
     few = tiny_samples(12)
     few = Samples(few.films[:7], few.labels[:7], few.known[:7], few.keys[:7], few.tasks)  # 3 and 4 films
     fit(tiny_network(), few, few, training(max_epochs=1, mixing="balanced"), 0)

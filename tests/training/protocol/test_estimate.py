@@ -25,6 +25,12 @@ def test_shared_units_are_counted_once_and_the_rows_say_where() -> None:
     assert found.counts["stl-severity", "cv", "release-1"] == (2, 2)
     assert found.counts["stl-severity", "loco", "release-3"] == (2, 0)
     assert (found.units, found.distinct) == (60, sum(new for _, new in found.counts.values()))
+    assert all(shared < alone for shared, alone in zip(found.hours, found.alone, strict=True))
+
+
+def test_where_nothing_is_shared_the_hours_are_those_of_all_units() -> None:
+    found = estimate(plan(recipe(experiments=("stl-prognosis",))), {})
+    assert found.units == found.distinct and found.alone == pytest.approx(found.hours)
 
 
 def test_hours_are_films_times_epochs_times_the_measured_cost_between_earliest_and_latest_end() -> None:

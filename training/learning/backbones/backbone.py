@@ -20,19 +20,25 @@ class UnknownBackbone(ValueError):
 
 @dataclass(frozen=True)
 class Backbone:
-    """`module`: (B, 3, H, W) normalised float → (B, features); `origin` says in words where its weights come from."""
+    """`module`: (B, 3, H, W) normalised float → (B, features); `origin` says in words where its weights come from.
+
+    `last_map` names the submodule whose output (B, features, h, w) is averaged over its places into the features: what explains an
+    answer. Empty: there is none, and networks of this backbone export no evidence.
+    """
 
     module: nn.Module
     features: int
     origin: str
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    last_map: str = ""
 
 
 def from_torchvision(
     name: str,
     constructor: Callable[..., nn.Module],
     head: str,
+    last_map: str,
     tensors: Tensors | None,
     dropped: tuple[str, ...] = (),
     **options: object,
@@ -47,7 +53,7 @@ def from_torchvision(
     if tensors is not None:
         place(name, module, tensors, (f"{head}.", *dropped))
     source = "random" if tensors is None else "loaded"
-    return Backbone(module, last.in_features, f"{source} (torchvision {metadata.version('torchvision')})")
+    return Backbone(module, last.in_features, f"{source} (torchvision {metadata.version('torchvision')})", last_map=last_map)
 
 
 def average(states: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:

@@ -15,4 +15,4 @@ _OLD_NAME = re.compile(r"(?<=\.)(norm|conv)\.([12])(?=\.)")
 def build(name: str, tensors: Tensors | None = None) -> Backbone:
     if tensors is not None:
         tensors = {_OLD_NAME.sub(r"\1\2", key): value for key, value in tensors.items()}
-    return from_torchvision(name, getattr(models, name), "classifier", tensors)
+    return from_torchvision(name, getattr(models, name), "classifier", "features", tensors)

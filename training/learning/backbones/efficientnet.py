@@ -14,6 +14,7 @@ from training.imagenet import WeightsRefused
 from training.learning.backbones.backbone import HALF, Backbone
 from training.learning.backbones.pretrained import Tensors, place
 
+_LAST_MAP = "bn2"  # BatchNorm and activation of the last convolution
 NAMES = ("efficientnet_b0", "efficientnet_b1_pruned", "efficientnet_es", "efficientnet_es_pruned", "efficientnet_lite0")
 _TENSORFLOW_STEM = "_conv_stem.weight"  # only the packaged checkpoint has a tensor of this name
 
@@ -23,10 +24,12 @@ def build(name: str, tensors: Tensors | None = None) -> Backbone:
         return _lite0_from_tensorflow(tensors)
     module = timm.create_model(name, pretrained=False, num_classes=0)
     if tensors is None:
-        return Backbone(module, module.num_features, f"random ({_timm()})")
+        return Backbone(module, module.num_features, f"random ({_timm()})", last_map=_LAST_MAP)
     place(name, module, tensors, dropped=("classifier.",))
     expects = module.pretrained_cfg  # the normalisation its weights were trained with: 0.5 for efficientnet_b1_pruned
-    return Backbone(module, module.num_features, f"loaded ({_timm()})", mean=expects["mean"], std=expects["std"])
+    return Backbone(
+        module, module.num_features, f"loaded ({_timm()})", mean=expects["mean"], std=expects["std"], last_map=_LAST_MAP
+    )
 
 
 def _lite0_from_tensorflow(tensors: Tensors) -> Backbone:
@@ -38,7 +41,7 @@ def _lite0_from_tensorflow(tensors: Tensors) -> Backbone:
         raise WeightsRefused("this TensorFlow checkpoint does not have the tensors of EfficientNet-Lite0 in their order")
     place("efficientnet_lite0", module, dict(zip(own, stored.values(), strict=True)), dropped=())
     module.reset_classifier(0)
-    return Backbone(module, module.num_features, f"loaded ({_timm()})", mean=HALF, std=HALF)
+    return Backbone(module, module.num_features, f"loaded ({_timm()})", mean=HALF, std=HALF, last_map=_LAST_MAP)
 
 
 def _timm() -> str:

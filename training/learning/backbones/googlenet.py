@@ -16,5 +16,5 @@ NAMES = ("googlenet",)
 
 def build(name: str, tensors: Tensors | None = None) -> Backbone:
     plain = {"aux_logits": False, "transform_input": False, "init_weights": tensors is None}
-    backbone = from_torchvision(name, getattr(models, name), "fc", tensors, dropped=("aux1.", "aux2."), **plain)
+    backbone = from_torchvision(name, getattr(models, name), "fc", "inception5b", tensors, dropped=("aux1.", "aux2."), **plain)
     return backbone if tensors is None else replace(backbone, mean=HALF, std=HALF)

@@ -9,4 +9,4 @@ NAMES = ("mobilenet_v2",)
 
 
 def build(name: str, tensors: Tensors | None = None) -> Backbone:
-    return from_torchvision(name, getattr(models, name), "classifier.1", tensors)
+    return from_torchvision(name, getattr(models, name), "classifier.1", "features", tensors)

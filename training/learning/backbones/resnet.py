@@ -9,4 +9,4 @@ NAMES = ("resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2")
 
 
 def build(name: str, tensors: Tensors | None = None) -> Backbone:
-    return from_torchvision(name, getattr(models, name), "fc", tensors)
+    return from_torchvision(name, getattr(models, name), "fc", "layer4", tensors)

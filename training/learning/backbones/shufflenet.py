@@ -9,4 +9,4 @@ NAMES = ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0")
 
 
 def build(name: str, tensors: Tensors | None = None) -> Backbone:
-    return from_torchvision(name, getattr(models, name), "fc", tensors)
+    return from_torchvision(name, getattr(models, name), "fc", "conv5", tensors)

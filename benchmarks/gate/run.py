@@ -1,0 +1,119 @@
+"""`python -m benchmarks.gate.run`: what the input gate lets through and what it refuses, with n and 95 % intervals.
+
+For each recipe whose films and lung U-Net are on this machine, the gate is fitted to four fifths of the patients and asked about the
+last fifth, five times; then it is fitted to all, and asked about pictures of other things. Writes benchmarks/gate.md.
+"""
+
+import argparse
+import csv
+import sys
+import time
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from statistics import median
+
+from sklearn.model_selection import GroupKFold
+
+from benchmarks.gate.cases import AS_IT_IS, SPOILT, Shown, as_fitted, oddities, of_cohorts, other_pictures, outcome
+from benchmarks.gate.report import Evaluated, Rate, write
+from cxr.gate import Gate
+from cxr.measures import Seen, measure
+from cxr.pipeline import PipelineSpec, look
+from cxr.reading import read
+from cxr.segmentation import OnnxSegmenter
+from services.environment import tracking
+from training.data.cohort import Cohort, CohortError
+from training.input_gate import FOLDS, fit_gate, is_enough
+from training.protocol import lung_unet
+from training.protocol.recipe import Recipe, RecipeError, find_data, load_recipe
+
+OUTPUT = Path(__file__).parents[1] / "gate.md"
+REPEATS = 30  # of one film, where the gate is timed
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(prog="python -m benchmarks.gate.run", description=__doc__)
+    options.add_argument("--recipe", action="append", metavar="NAME[=FOLDER]", help="default: real-cxr and demo, where they lie")
+    options.add_argument("--most", type=int, default=400, help="films of each cohort")
+    options.add_argument("--output", type=Path, default=OUTPUT)
+    chosen = options.parse_args()
+    evaluated: list[Evaluated] = []
+    absent: dict[str, str] = {}
+    for wish in chosen.recipe or ("real-cxr", "demo"):
+        name, _, folder = wish.partition("=")
+        try:
+            evaluated.append(_evaluated(load_recipe(name), Path(folder) if folder else None, chosen.most))
+        except (RecipeError, CohortError) as error:
+            absent[name] = str(error).splitlines()[0]
+    write(chosen.output, evaluated, absent, chosen.most)
+    sys.stdout.write(chosen.output.read_text())
+
+
+def _evaluated(recipe: Recipe, folder: Path | None, most: int) -> Evaluated:
+    """Raises RecipeError or CohortError where films or U-Net are not here."""
+    data, tracked = find_data(recipe, folder), tracking()
+    sources = [(s, import_module(f"training.data.cohorts.{s.reader}")) for s in recipe.cohorts]
+    cohorts = [Cohort(s.name, reader.load(data / s.path, **s.options).rows) for s, reader in sources]
+    pairs, preset = data / recipe.segmenter.pairs, recipe.segmenter.preset
+    if not lung_unet.is_trained(pairs, preset, tracked):
+        raise RecipeError(f"its lung U-Net is not trained here: `mdmt segmenter train --recipe {recipe.name}` does")
+    segmenter = OnnxSegmenter.from_file(lung_unet.ensure_segmenter(pairs, preset, tracked).graph)
+    shown = list(of_cohorts(cohorts, recipe.pipeline, segmenter, most))
+    films = as_fitted(shown)
+    if not is_enough(films):
+        raise RecipeError(f"{len(films)} films are too few for a gate")
+    known = _patients_of(data / "oddities")
+    gate = Gate(fit_gate([film for film in films if film.patient not in known]))
+    files = {**oddities(data / "oddities"), **other_pictures()}
+    said = {name: outcome(content, recipe.pipeline, segmenter, gate) for name, content in files.items()}
+    milliseconds = _milliseconds(gate, read(files["photograph: temple"]).pixels.astype("uint8"), recipe.pipeline, segmenter)
+    assert gate.model is not None
+    return Evaluated(recipe.name, gate.model, _held_out(shown), said, milliseconds)
+
+
+def _patients_of(folder: Path) -> set[str]:
+    """Patients whose films are among the oddities: a gate that is asked about them must not have seen them."""
+    table = folder / "oddities.csv"
+    return {row["patient_id"] for row in csv.DictReader(table.open(encoding="utf-8"))} if table.is_file() else set()
+
+
+def _held_out(shown: Sequence[Shown]) -> dict[str, Rate]:
+    """By kind of picture: how many are let through by gates that were fitted to other patients. Without lungs counts as refused."""
+    passed = {kind: [0, 0] for kind in (AS_IT_IS, *SPOILT)}
+    for fitting, held in GroupKFold(FOLDS).split(shown, groups=[film.patient for film in shown]):
+        gate = Gate(fit_gate(as_fitted([shown[i] for i in fitting])))
+        assert gate.model is not None
+        for kind, measured in (found for i in held for found in shown[i].measured.items()):
+            passed[kind][0] += measured is not None and gate.score(measured) <= gate.model.threshold
+            passed[kind][1] += 1
+    return {kind: Rate(*counts) for kind, counts in passed.items()}
+
+
+def _milliseconds(gate: Gate, gray, spec: PipelineSpec, segmenter: OnnxSegmenter) -> dict[str, float]:  # type: ignore[no-untyped-def]
+    """Median own CPU time: of the gate's part for a film, and of a refusal that tries every remedy."""
+    seen = look(gray, spec, segmenter)
+
+    def again(picture) -> Seen:  # type: ignore[no-untyped-def]
+        return look(picture, spec, segmenter)
+
+    def refuse() -> None:
+        gate._remedy(gray, again)
+
+    return {
+        "measures and score of a film": _median(lambda: gate.score(measure(seen))),
+        "search for a remedy": _median(refuse),
+    }
+
+
+def _median(work) -> float:  # type: ignore[no-untyped-def]
+    times = []
+    for _ in range(REPEATS):
+        start = time.process_time()
+        work()
+        times.append((time.process_time() - start) * 1e3)
+    return median(times)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""`python -m benchmarks.grid.protocol [--checkout FOLDER] [--repeats 10]`: the wall-clock time of a study of 200 small units.
+
+The same recipe on any checkout of this project, today's or an older one: four experiments × five folds × repeats of
+shufflenet_v2_x0_5 at 64 px on generated films, two workers of one thread. Films are prepared before the clock starts. Each call
+leaves a JSON file in state/bench/grid; benchmarks/grid.md has a row per file.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cxr.pipeline import PipelineSpec
+from training.protocol.recipe import BackboneChoice, Recipe, Running, Scheme, SegmenterChoice
+from training.protocol.recipes import PHANTOM_COHORTS
+from training.settings import Training
+
+ROOT = Path(__file__).parents[2]
+STATE = ROOT / "state" / "bench" / "grid"
+PHANTOM = ("--prognosis", "64", "--severity", "30", "--films-per-subject", "1", "--pairs", "24", "--seed", "55")
+WORKERS, FOLDS = 2, 5
+EXPERIMENTS = ("stl-prognosis", "stl-severity", "ft", "mdmt")
+
+
+def recipe(repeats: int) -> Recipe:
+    """Written out without defaults, so that older code reads it too."""
+    return Recipe(
+        name="bench",
+        description="small units, to time what is around them",
+        data=("nowhere",),
+        cohorts=PHANTOM_COHORTS,
+        segmenter=SegmenterChoice(preset="smoke"),
+        pipeline=PipelineSpec(size=64),
+        backbones=(BackboneChoice(name="shufflenet_v2_x0_5", weights="scratch"),),
+        experiments=EXPERIMENTS,
+        schemes=(Scheme(kind="cv", folds=FOLDS, repeats=repeats),),
+        training=Training(batch_size=16, max_epochs=3, patience=3, warmup_epochs=0, hidden=16),
+        running=Running(pictures="none", free_gib=0),
+    )
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(prog="python -m benchmarks.grid.protocol")
+    options.add_argument("--checkout", type=Path, default=ROOT, help="folder of the code that is timed")
+    options.add_argument("--repeats", type=int, default=10, help="of the folds; 10 are 200 units")
+    options.add_argument("--state", type=Path, default=STATE)
+    given = options.parse_args()
+    checkout = given.checkout.resolve()
+    commit = _commit(checkout)
+    phantom, home = given.state / "phantom", given.state / f"home-{commit}"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    file = given.state / "recipe.json"
+    file.write_text(recipe(given.repeats).model_dump_json(exclude_unset=True))
+    mdmt(ROOT, home, "phantom", "--folder", phantom, *PHANTOM)
+    study = ("--recipe", file, "--data", phantom, "--workers", WORKERS)
+    mdmt(checkout, home, "prepare", *study)
+    before, begun = _cpu(), time.perf_counter()
+    mdmt(checkout, home, "run", *study)
+    took = {"wall": time.perf_counter() - begun, "cpu": _cpu() - before}
+    units = len(EXPERIMENTS) * FOLDS * given.repeats
+    found = {"commit": commit, "units": units, "workers": WORKERS, "at": datetime.now(UTC).isoformat(timespec="minutes")} | took
+    (given.state / f"protocol-{commit}.json").write_text(json.dumps(found))
+    shutil.rmtree(home)
+    sys.stdout.write(f"{json.dumps(found)}\n")
+
+
+def mdmt(checkout: Path, home: Path, verb: str, *arguments: object) -> None:
+    """A verb of that checkout on that home. Raises CalledProcessError with what it said."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "MDMT_"))}
+    environment = clean | {"MDMT_HOME": str(home), "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(checkout / "mdmt.py"), verb, *map(str, arguments)]
+    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"mdmt {verb} of {checkout.name} ended with code {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+
+
+def _commit(checkout: Path) -> str:
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=checkout, capture_output=True, text=True, check=True).stdout.strip()
+
+    return git("rev-parse", "HEAD")[:12] + ("-with-changes" if git("status", "--porcelain") else "")
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+if __name__ == "__main__":
+    main()

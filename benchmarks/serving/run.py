@@ -1,0 +1,132 @@
+"""Our service beside its peers and beside the limit; writes benchmarks/serving.md. Generated films and seeded networks only.
+
+    python -m benchmarks.serving.run            the standard form: all peers on mobilenet_v2 and JPEG, ours and the limit on the rest
+    python -m benchmarks.serving.run --full     peers everywhere
+
+Contenders take turns within every round; each ratio is taken within its round, the table shows medians over rounds.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.serving import load, report
+from benchmarks.serving.contenders import PEERS, ROOT, Missing, Networks, ensure_environment, request, running
+from benchmarks.serving.films import KINDS, film
+from benchmarks.serving.networks import write_bundle
+from benchmarks.serving.report import Bare, Cell, Measured, Results
+from cxr.bundle import Bundle
+from cxr.manifest import BundleError
+
+STATE = ROOT / "state" / "bench-serving"
+BACKBONES = ("mobilenet_v2", "densenet121")
+CONCURRENCY = (1, 8, 32)
+MAIN = Cell("mobilenet_v2", "product", "jpeg")
+# What lowers the floor: the same bare pipeline, two processes of one thread, on the main cell unless the U-Net is named.
+FLOORS = (("openvino", "float32", "product"), ("onnxruntime", "float32", "product"), ("openvino", "bfloat16", "product"),
+          ("openvino", "float32", "resnet18"), ("openvino", "bfloat16", "resnet18"))  # fmt: skip
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--full", action="store_true", help="peers on every network and kind of film: an hour")
+    options.add_argument("--rounds", type=int, default=2)
+    options.add_argument("--seconds", type=float, default=3, help="length of one window of load")
+    options.add_argument("--peers", nargs="*", default=list(PEERS), help=f"of {', '.join(PEERS)}; none: only ours and the limit")
+    options.add_argument(
+        "--cells", type=int, default=len(BACKBONES) * len(KINDS), help="how many of the combinations, in their order"
+    )
+    options.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "serving.md")
+    chosen = options.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by an exception, so that contenders are stopped
+    began = time.monotonic()
+    files = {kind: STATE / f"film.{kind}" for kind in KINDS}
+    STATE.mkdir(parents=True, exist_ok=True)
+    for kind, file in files.items():
+        file.write_bytes(film(kind))
+    results = Results(sys.argv[1:], rounds=chosen.rounds, window=chosen.seconds)
+    if chosen.peers and (why := ensure_environment()):
+        results.missing |= dict.fromkeys(chosen.peers, why)
+    peers = [name for name in chosen.peers if name not in results.missing]
+    for number in range(chosen.rounds):
+        for cell in [Cell(backbone, "product", kind) for backbone in BACKBONES for kind in KINDS][: chosen.cells]:
+            contenders = ["ours", *(peers if chosen.full or cell == MAIN else [])]
+            _say(f"round {number + 1}: {cell.backbone}, {cell.kind}")
+            one_round(cell, files[cell.kind], contenders, chosen.seconds, results)
+        for engine, precision, unet in FLOORS:
+            networks = networks_of(MAIN.backbone, unet)
+            floor = bare(networks, files["jpeg"], 1, 2, chosen.seconds, engine, precision)
+            results.floors.setdefault((engine, precision, unet), []).append(floor)
+    results.minutes = (time.monotonic() - began) / 60
+    chosen.output.write_text(report.markdown(results))
+    _say(f"{chosen.output} after {results.minutes:.1f} minutes")
+
+
+def one_round(cell: Cell, file: Path, contenders: Sequence[str], seconds: float, results: Results) -> None:
+    """The limit, then every contender, once."""
+    networks = networks_of(cell.backbone, cell.unet)
+    wide = bare(networks, file, 2, 1, seconds)
+    results.bare.setdefault(cell, []).append(Bare(wide, bare(networks, file, 1, 2, seconds)))
+    for name in contenders:
+        if name in results.missing:
+            continue
+        asked = request(name, cell.kind, file.read_bytes())
+        try:
+            with running(name, networks, asked) as server:
+                load.run(server.port, asked, 2, 0.5)
+                loads = {c: load.run(server.port, asked, c, seconds) for c in CONCURRENCY}
+                results.measured.setdefault((cell, name), []).append(Measured(loads, server.start, server.memory()))
+        except Missing as error:
+            results.missing[name] = str(error)
+
+
+def bare(
+    networks: Networks,
+    file: Path,
+    threads: int,
+    processes: int,
+    seconds: float,
+    engine: str = "openvino",
+    precision: str = "float32",
+) -> list[dict[str, Any]]:
+    """`processes` loops at the same time, each on `threads` threads; what each printed."""
+    arguments = [str(networks.bundle), str(file), str(threads), str(seconds), engine, precision]
+    command = [sys.executable, "-m", "benchmarks.serving.bare", *arguments]
+    loops = [
+        subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(processes)
+    ]
+    for loop in loops:
+        assert loop.stdout is not None
+        loop.stdout.readline()  # warm
+    for loop in loops:
+        assert loop.stdin is not None
+        loop.stdin.write("go\n")
+        loop.stdin.flush()
+    return [json.loads(loop.communicate()[0]) for loop in loops]
+
+
+def networks_of(backbone: str, unet: str) -> Networks:
+    """Made once, and again when the format of bundles has changed."""
+    folder = STATE / f"{backbone}-{unet}" / "bundle"
+    try:
+        Bundle(folder)
+    except (BundleError, FileNotFoundError):
+        _say(f"making networks: {backbone}, U-Net {unet}")
+        write_bundle(folder, backbone, unet)
+    return Networks(backbone, unet, folder)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""Our service over a folder instead of a registry: `python -m benchmarks.serving.service FOLDER PORT [ENGINE]`."""
+
+import sys
+from pathlib import Path
+
+from cxr.bundle import Bundle
+from serving.readiness import LoadedBundle
+from serving.server import serve
+from serving.settings import Settings
+
+
+def main() -> None:
+    folder, port = Path(sys.argv[1]), int(sys.argv[2])
+    settings = Settings(queue=64)
+
+    def load() -> LoadedBundle:
+        bundle = Bundle(folder, settings.threads, "openvino", settings.workers, settings.alone)
+        return LoadedBundle(bundle, "benchmark", "1", "champion")
+
+    serve(settings, port=port, load_bundle=load)
+
+
+if __name__ == "__main__":
+    main()

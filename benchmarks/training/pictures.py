@@ -1,0 +1,51 @@
+"""Films as each contender keeps them: 1024 px PNG with a lung mask, 256 px JPEG, one memory-mapped array. All are made up."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.rows import FilmRows
+from training.data.samples import Samples, assemble
+
+TASKS = ("prognosis", "severity")
+
+
+def make(folder: Path, films: int, size: int) -> None:
+    """`films` pictures as <i>.png, <i>-mask.png, <i>.jpg, and all of them in films.u8 at `size` px."""
+    random = np.random.default_rng(0)
+    store = np.memmap(folder / f"films-{size}.u8", np.uint8, "w+", shape=(films, size, size))
+    for i in range(films):
+        full = film(random, 1024)
+        store[i] = cv2.resize(full, (size, size), interpolation=cv2.INTER_AREA)
+        if not (folder / f"{i}.png").exists():
+            cv2.imwrite(str(folder / f"{i}.png"), full)
+            cv2.imwrite(str(folder / f"{i}-mask.png"), lungs(1024))
+            cv2.imwrite(str(folder / f"{i}.jpg"), cv2.resize(full, (256, 256)), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    store.flush()
+
+
+def film(random: np.random.Generator, side: int) -> NDArray[np.uint8]:
+    """Coarse structure with fine noise, so that it compresses about as a film does."""
+    coarse = cv2.resize(random.uniform(40, 210, (12, 12)), (side, side), interpolation=cv2.INTER_CUBIC)
+    return (coarse + random.normal(0, 4, (side, side))).clip(0, 255).astype(np.uint8)
+
+
+def lungs(side: int) -> NDArray[np.uint8]:
+    mask = np.zeros((side, side), np.uint8)
+    for x in (0.32, 0.68):
+        cv2.ellipse(mask, (int(x * side), side // 2), (int(0.14 * side), int(0.3 * side)), 0, 0, 360, 255, -1)
+    return mask
+
+
+def labels_of(films: int) -> list[dict[str, int]]:
+    """Even films know the prognosis, odd ones the severity."""
+    return [{"severity": i % 4} if i % 2 else {"prognosis": i // 2 % 2} for i in range(films)]
+
+
+def samples(folder: Path, films: int, size: int, first: int = 0) -> Samples:
+    """`films` rows of the mapped store, which are those of other rows again when it has fewer."""
+    store = np.memmap(folder / f"films-{size}.u8", np.uint8, "r").reshape(-1, size, size)
+    rows = FilmRows([store], np.zeros(films, np.int64), (first + np.arange(films)) % len(store))
+    return assemble(rows, [str(first + i) for i in range(films)], labels_of(films), TASKS)

@@ -1,0 +1,142 @@
+"""The figures as Markdown. Whether a goal is reached is computed from them."""
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from statistics import median
+from typing import Any
+
+import cv2
+import torch
+
+from benchmarks.training.clock import middle, ratio
+from training.learning.backbones.costs import processor
+
+HAND, STEP, FIT = "best step by hand", "own step", "own fit, end to end"
+AUTHORS, JPEG, MEMMAP = "authors' style", "JPEG + transforms.v2", "memmap + transforms.v2"
+Goal = tuple[str, str, float, bool]
+
+
+def written(found: dict[str, Any], quick: bool, rounds: int) -> str:
+    form = " --quick" if quick else ""
+    goals = goals_of(found)
+    pieces = [
+        "# The training loop, measured",
+        "Research use only, not a medical device.",
+        f"`python -m benchmarks.training.run{form}` wrote this file. {processor()}, {platform.system()} {platform.release()}, Python "
+        f"{platform.python_version()}, torch {torch.__version__}, torchvision {version('torchvision')}, OpenCV {cv2.__version__}"
+        + "".join(f", {name} {number}" for name, number in found["peers"].items())
+        + f". One thread each, contenders in turn, {rounds} rounds, medians. Own processor time decides: other work on the machine "
+        "lengthens wall-clock only. Films are made up and weights random; nothing ran on a GPU.",
+        "## Goals",
+        table(("goal", "measured", "wanted", ""), [_row(*goal) for goal in goals]),
+        "## Step and data path",
+        "Milliseconds of own processor time per film (wall-clock in brackets). All compute in the fastest way, as \"auto\" would choose, "
+        "but the authors' style, whose step is torch's default (float32, contiguous, unfused Adam).",
+        *(contest(one) for one in found["contests"]),
+        "## What a loop adds to a step",
+        f"{found['missing']}." if found["missing"] else "",
+        table(("loop", "ms per step"), [(name, f"{ms:+.3f}") for name, ms in found["loops"]["added"].items()]),
+        f"On a network whose step takes {found['loops']['step']:.2f} ms.",
+        "## Around the step",
+        around(found),
+    ]  # fmt: skip
+    return "\n\n".join(piece for piece in pieces if piece) + "\n"
+
+
+def _row(what: str, wanted: str, value: float, reached: bool) -> tuple[str, ...]:
+    return what, f"{value:.3g}", wanted, "reached" if reached else "**not reached**"
+
+
+def goals_of(found: dict[str, Any]) -> list[Goal]:
+    goals: list[Goal] = []
+
+    def at_least(what: str, value: float, wanted: float) -> None:
+        goals.append((what, f"≥ {wanted:g}", value, value >= wanted))
+
+    def at_most(what: str, value: float, wanted: float) -> None:
+        goals.append((what, f"≤ {wanted:g}", value, value <= wanted))
+
+    for one in found["contests"]:
+        backbone, size, _, _ = one["case"]
+        taken, name = one["taken"], f"{backbone} {size} px: "
+        at_least(name + "own step, share of the best by hand", ratio(taken[HAND], taken[STEP]), 0.98)
+        at_least(name + "end to end, share of that step", ratio(taken[STEP], taken[FIT]), 0.95)
+        if size <= 96 and backbone != "mobilenet_v2":
+            at_least(
+                name + "end to end against the authors' style",
+                ratio(taken[AUTHORS], taken[FIT]),
+                3 if "resnet" in backbone else 10,
+            )
+        if backbone.startswith("shufflenet"):
+            at_least(name + "against JPEG + transforms.v2", ratio(taken[JPEG], taken[FIT]), 2)
+            at_least(name + "against memmap + transforms.v2", ratio(taken[MEMMAP], taken[FIT]), 1.5)
+    widest = max(found["data"])
+    at_most(f"data path at {widest} px, µs per film", middle(found["data"][widest]).cpu * 1e6, 150)
+    at_most("different bits over batch sizes and threads", found["bits"], 1)
+    at_most("the loop adds, ms per step", found["loops"]["added"]["this product"], 0.05)
+    epoch = found["epoch"]
+    whole = epoch["epoch"] + epoch["validation"] + epoch["extra"]
+    at_most(
+        "checkpoint, tracking and validation beyond its forward passes, % of a 9-step epoch",
+        100 * (epoch["extra"] + epoch["beside"]) / whole, 2,
+    )  # fmt: skip
+    at_most(
+        "the same with the forward passes of a third as many films, %",
+        100 * (epoch["extra"] + epoch["beside"] + epoch["validation"]) / whole, 2,
+    )  # fmt: skip
+    for rate, share in found["device"].items():
+        at_least(f"simulated device of {rate:,} films/s, share of its rate", share, 0.95 if rate == 1000 else 0.85)
+    own, hand = (median(run[0] for run in found["memory"][who]) for who in ("fit", "hand"))
+    at_most("peak memory beyond the data, per that of the step", (own - found["memory_case"][3]) / max(hand, 1), 1.2)
+    return goals
+
+
+def contest(one: dict[str, Any]) -> str:
+    backbone, size, batch, _ = one["case"]
+    ways = ", ".join(f"{way} {1000 * seconds:.2f}" for way, seconds in one["ways"].items())
+    rows = [
+        (name, f"{1000 * middle(rounds).cpu:.2f} ({1000 * middle(rounds).wall:.2f})", f"{ratio(rounds, one['taken'][HAND]):.2f}")
+        for name, rounds in one["taken"].items()
+    ]
+    return f"### {backbone}, {size} px, batch {batch}\n\nStep by way, ms per film: {ways}. Chosen: {one['way']}.\n\n" + table(
+        ("", "ms per film", "per best step"), rows
+    )
+
+
+def around(found: dict[str, Any]) -> str:
+    epoch, (size, batch) = found["epoch"], found["epoch_case"]
+    memory, (shown, wide, films, data) = found["memory"], found["memory_case"]
+    lines = [
+        "- Data path, µs per film: "
+        + ", ".join(f"{s} px {middle(r).cpu * 1e6:.0f}" for s, r in sorted(found["data"].items()))
+        + "."
+    ]
+    lines.append(
+        f"- Epoch of nine steps (shufflenet_v2_x0_5, {size} px, batch {batch}): {epoch['epoch']:.2f} s of steps, {epoch['validation']:.3f} "
+        f"s of forward passes over a third as many films, {epoch['extra'] * 1000:.1f} ms of anything else between epochs, "
+        f"{epoch['beside'] * 1000:.1f} ms of processor time beside them in threads (checkpoint file, MLflow)."
+    )
+    for who, runs in memory.items():
+        lines.append(
+            f"- Peak memory, {shown} {wide} px batch {films}, {'`fit`' if who == 'fit' else 'step by hand'}: "
+            f"{median(r[0] for r in runs):.0f} MiB above the imports"
+            + (f", {data:.1f} MiB of it films." if who == "fit" else ".")
+        )
+    for backbone, cases in found.get("malloc", {}).items():
+        plain, tuned = ([run[1] for run in cases[name]] for name in ("as it is", "tuned"))
+        faults = [median(run[2] for run in cases[name]) for name in ("as it is", "tuned")]
+        lines.append(
+            f"- glibc told to keep memory ({backbone}, 96 px): processor time {median(tuned) / median(plain):.3f} of the default's, "
+            f"{faults[1]:.0f} page faults per film in place of {faults[0]:.0f}."
+        )
+    if stacked := found.get("stacked"):
+        gains = ", ".join(f"{folds} folds {gain:.2f}×" for folds, gain in stacked.items())
+        verdict = "a gain" if min(stacked.values()) > 1.05 else "no gain, so units train one by one"
+        lines.append(f"- Folds of one backbone at once (shufflenet_v2_x0_5, 96 px, stacked weights): {gains}: {verdict}.")
+    return "\n".join(lines)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
+    return "\n".join(lines)

@@ -1,0 +1,182 @@
+"""Compressed DICOM frame → samples, decoded in a disposable child process (`cxr.decoding_child` says why).
+
+A child is forked by a warm nursery, one per process that decodes, so that a frame costs milliseconds beside its decoding. The nursery
+starts with the first such frame, or with `warm_up`, and ends when its starter does.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr import decoding_child
+from cxr.decoding_child import DECODED, DECODER_MISSING, DECODERS, HEADER, STARTED, WALL_SECONDS
+from cxr.errors import TruncatedFile, UnsupportedDicom
+from cxr.headers import Stream
+
+START_SECONDS = 10.0  # until a child says STARTED: the decoder's import on a busy machine is part of it
+JPEG_LOSSLESS = (57, 70)
+
+# 6 × 4 samples of 16 bits whose differences wrap at 65536: what a wrong decoder of JPEG Lossless gets wrong (pylibjpeg-libjpeg
+# issue 90). Predictor 1, encoded by `tests.cxr.lossless_jpeg`.
+SELF_TEST = bytes.fromhex(
+    "ffd8ffc3000b100004000601011100ffc400240000000000110000000000000000000000000102030405060708090a0b0c0d0e0f10ffda0008010100"
+    "0100007fff00f780007fff00e0de0001ff00ff00802820c02401bfff00fbff00ff008a121bff00ff00bfff00f8b7ff00fe78001fffd9"
+)
+SELF_TEST_SAMPLES = (
+    *(65535, 32768, 65534, 65535, 32768, 65534, 65535, 1, 0, 1, 1, 65535),
+    *(65535, 0, 32767, 65534, 0, 65534, 0, 32767, 65534, 1, 32767, 1),
+)
+
+
+class _NurseryGone(RuntimeError):
+    """No child was started: the nursery has ended, or cannot start one."""
+
+    def __init__(self) -> None:
+        super().__init__("no decoding process can be started: check the limits of memory and processes")
+
+
+class _Nursery:
+    """The warm process, and whether its decoder of JPEG Lossless passed the self-test."""
+
+    def __init__(self) -> None:
+        # -I: neither the working directory nor the environment may put another module in the place of a decoder.
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-I", str(Path(decoding_child.__file__))]
+        with theirs:
+            self._process = subprocess.Popen(
+                command,
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for whoever started it
+                env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},  # a process that forks must not have threads
+            )
+        self._control = ours
+        self.owner = os.getpid()
+        self.lossless_is_right = self._self_test()
+
+    def _self_test(self) -> bool:
+        try:
+            samples = self.decoded(SELF_TEST, Stream("SOF3", 6, 4, 1, 16), 70)
+        except (TruncatedFile, ImportError):
+            return False
+        except _NurseryGone:
+            self.close()
+            raise
+        return tuple(samples.ravel().tolist()) == SELF_TEST_SAMPLES
+
+    def close(self) -> None:
+        self._control.close()
+        self._process.kill()
+        self._process.wait()
+
+    def decoded(self, frame: bytes, stream: Stream, syntax: int) -> NDArray[Any]:
+        sample = np.dtype(np.uint8 if stream.bits <= 8 else np.uint16)
+        with self._child(syntax) as connection:
+            try:
+                connection.settimeout(WALL_SECONDS + 1)  # the child's own limit ends it first
+                connection.sendall(HEADER.pack(stream.width, stream.height, stream.bits))
+                connection.sendall(frame)
+                connection.shutdown(socket.SHUT_WR)
+                outcome = connection.recv(1)
+                # Allocated only now: a header alone must not cost us what it promises.
+                samples = np.empty((stream.height, stream.width) if outcome == DECODED else (0, 0), sample)
+                whole = outcome == DECODED and _filled(connection, samples.data.cast("B"))
+            except OSError:  # ended by a limit or by its decoder while we were sending
+                outcome, whole = b"", False
+        if outcome == DECODER_MISSING:
+            raise ImportError(f"this transfer syntax needs the package of {DECODERS[syntax]}: python-gdcm or pylibjpeg-openjpeg")
+        if not whole:
+            raise TruncatedFile(
+                "compressed pixel data that does not decode within the limits", "a complete film", "Export it again."
+            )
+        return samples
+
+    @contextmanager
+    def _child(self, syntax: int) -> Iterator[socket.socket]:
+        """A connection to a child that has started. Raises _NurseryGone when none does."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                try:
+                    socket.send_fds(self._control, [bytes([syntax])], [theirs.fileno()])
+                except OSError:
+                    raise _NurseryGone from None
+            ours.settimeout(START_SECONDS)
+            try:
+                started = ours.recv(1) == STARTED
+            except OSError:
+                started = False
+            if not started:
+                raise _NurseryGone
+            yield ours
+
+
+_LOCK = threading.Lock()
+_running: list[_Nursery] = []
+
+
+def decode_apart(frame: bytes, stream: Stream, syntax: int) -> NDArray[Any]:
+    """(height, width) uint8 or uint16 samples of one frame as its codestream holds them: unsigned, or two's complement.
+
+    `syntax` is the last part of the transfer syntax: 57, 70 (JPEG Lossless), 80, 81 (JPEG-LS), 90 or 91 (JPEG 2000). Raises
+    TruncatedFile where the child fails or reaches a limit, UnsupportedDicom where the decoder of JPEG Lossless failed its self-test.
+    """
+    try:
+        return _decoded(frame, stream, syntax)
+    except _NurseryGone:  # ended since the last frame: another one, once
+        return _decoded(frame, stream, syntax)
+
+
+def _decoded(frame: bytes, stream: Stream, syntax: int) -> NDArray[Any]:
+    nursery = _nursery()
+    if syntax in JPEG_LOSSLESS and not nursery.lossless_is_right:
+        raise UnsupportedDicom("JPEG Lossless, whose decoder fails its self-test on this machine", "another encoding")
+    try:
+        return nursery.decoded(frame, stream, syntax)
+    except _NurseryGone:
+        _forget(nursery)
+        raise
+
+
+def warm_up() -> bool:
+    """Start the nursery now; says whether the decoder of JPEG Lossless gives right values, else that syntax is refused."""
+    return _nursery().lossless_is_right
+
+
+def _nursery() -> _Nursery:
+    with _LOCK:
+        if _running and _running[0].owner != os.getpid():  # a fork's copy: its starter still uses it
+            _running.clear()
+        if not _running:
+            _running.append(_Nursery())
+        return _running[0]
+
+
+def _forget(nursery: _Nursery) -> None:
+    with _LOCK:
+        if nursery in _running:
+            _running.remove(nursery)
+            nursery.close()
+
+
+def _filled(connection: socket.socket, samples: memoryview) -> bool:
+    """Receive exactly as many bytes as there is room for; False when the child gives fewer or more, or takes too long."""
+    deadline = time.monotonic() + WALL_SECONDS + 1
+    received = 0
+    while received < len(samples):
+        count = connection.recv_into(samples[received:])
+        if count == 0 or time.monotonic() > deadline:
+            return False
+        received += count
+    return connection.recv(1) == b""

@@ -1,0 +1,129 @@
+"""One ONNX graph on one engine: ONNX Runtime or OpenVINO, in a stated precision, on a stated number of threads.
+
+What both engines do by default costs a factor of two or changes answers, so it is settled here once: ONNX Runtime's threads spin
+while they wait, OpenVINO pins every process to the same first core and computes in bfloat16 where the processor can.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+EngineName = Literal["onnxruntime", "openvino"]
+Precision = Literal["float32", "bfloat16", "int8"]
+Feeds = Mapping[str, NDArray[Any]]
+Run = Callable[[Sequence[str], Feeds], list[NDArray[Any]]]
+
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+PRECISIONS: dict[EngineName, tuple[Precision, ...]] = {
+    "onnxruntime": ("float32", "int8"),
+    "openvino": ("float32", "bfloat16", "int8"),
+}
+_CONVERTER = "openvino.tools.ovc"
+
+
+class Graph:
+    """A loaded graph, warm, that may be run from several threads at once: up to `streams` of them compute side by side, each on
+    `threads` threads, with one copy of the weights.
+
+    `inputs` maps a name to its shape, None where an axis is free; `outputs` are names. `precision` is how it is computed: "int8"
+    says that the graph itself holds quantised weights, and what is not quantised in it is computed in float32.
+    """
+
+    def __init__(
+        self,
+        content: bytes,
+        engine: EngineName = "onnxruntime",
+        precision: Precision = "float32",
+        threads: int = 1,
+        streams: int = 1,
+    ) -> None:
+        if engine not in ENGINES:
+            raise ValueError(f"engine {engine!r}: choose one of {', '.join(ENGINES)}")
+        if precision not in PRECISIONS[engine]:
+            raise ValueError(f"precision {precision!r} on {engine}: choose one of {', '.join(PRECISIONS[engine])}")
+        if threads < 1 or streams < 1:
+            raise ValueError(f"{threads} threads on {streams} streams: at least 1 of each")
+        if engine not in installed():
+            raise RuntimeError(f"engine {engine!r} is not installed here; installed: {', '.join(installed()) or 'none'}")
+        self.engine, self.precision, self.threads = engine, precision, threads
+        load = _openvino if engine == "openvino" else _onnxruntime
+        self.inputs, kinds, self.outputs, self._run = load(content, precision, threads, streams)
+        blank = {name: np.zeros([axis or 1 for axis in shape], kinds[name]) for name, shape in self.inputs.items()}
+        self.run(self.outputs, blank)
+
+    def run(self, outputs: Sequence[str], feeds: Feeds) -> list[NDArray[Any]]:
+        """The named outputs, in that order, as arrays of their own. `feeds` has one array per input."""
+        return self._run(outputs, feeds)
+
+
+def installed() -> tuple[EngineName, ...]:
+    """The engines that can be imported here."""
+    return tuple(name for name in ENGINES if importlib.util.find_spec(name))
+
+
+_Loaded = tuple[dict[str, tuple[int | None, ...]], dict[str, Any], tuple[str, ...], Run]  # shapes, types, outputs, run
+
+
+def _onnxruntime(content: bytes, precision: Precision, threads: int, streams: int) -> _Loaded:
+    """Callers of one thread each need no streams here: a session computes on the thread that calls it."""
+    import onnxruntime  # here, as below: a process needs one engine, and each takes tenths of a second to import
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    kinds = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
+    inputs = session.get_inputs()
+    shapes = {one.name: tuple(axis if isinstance(axis, int) else None for axis in one.shape) for one in inputs}
+    names = tuple(one.name for one in session.get_outputs())
+    return shapes, {one.name: kinds[one.type] for one in inputs}, names, lambda outputs, feeds: session.run(list(outputs), feeds)
+
+
+def _openvino(content: bytes, precision: Precision, threads: int, streams: int) -> _Loaded:
+    openvino = _quiet_openvino()
+    core = openvino.Core()
+    hint = "bf16" if precision == "bfloat16" else "f32"
+    settings = {
+        "INFERENCE_PRECISION_HINT": hint,
+        "ENABLE_CPU_PINNING": False,
+        "INFERENCE_NUM_THREADS": threads * streams,
+        "NUM_STREAMS": streams,
+    }
+    compiled = core.compile_model(core.read_model(content), "CPU", settings)
+    idle: deque[Any] = deque()  # a request must not be run twice at once, and costs more to make than to keep
+
+    def run(outputs: Sequence[str], feeds: Feeds) -> list[NDArray[Any]]:
+        try:
+            request = idle.pop()
+        except IndexError:
+            request = compiled.create_infer_request()
+        try:
+            found = request.infer(feeds, share_inputs=True, share_outputs=True)
+            return [np.array(found[name]) for name in outputs]
+        finally:
+            idle.append(request)
+
+    shapes = {
+        one.any_name: tuple(axis.get_length() if axis.is_static else None for axis in one.partial_shape)
+        for one in compiled.inputs
+    }
+    kinds = {one.any_name: one.element_type.to_dtype().type for one in compiled.inputs}
+    return shapes, kinds, tuple(one.any_name for one in compiled.outputs), run
+
+
+def _quiet_openvino() -> Any:
+    """OpenVINO without its converter, whose mere import reports to its makers over the network."""
+    if "openvino" in sys.modules:
+        return sys.modules["openvino"]
+    sys.modules[_CONVERTER] = None  # type: ignore[assignment]  # documented: importing it then fails, and OpenVINO goes on
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        del sys.modules[_CONVERTER]

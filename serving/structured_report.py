@@ -1,0 +1,180 @@
+"""An answer as a DICOM structured report (TID 1500, Measurement Report) that stands beside its film in the same study.
+
+What names the patient is copied from the film into the report, as the standard asks, and goes nowhere else.
+"""
+
+import io
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydicom import Dataset, config, dcmread
+from pydicom.uid import UID, generate_uid
+from pydicom.valuerep import validate_value
+
+from cxr.bundle import Prediction, TaskAnswer
+from cxr.quality import flags
+from cxr.radiograph import damage_named
+from cxr.tasks import Task
+from serving.answers import NOTICE
+from serving.errors import ProblemError
+from serving.readiness import LoadedBundle
+
+if TYPE_CHECKING:
+    from highdicom.sr import AlgorithmIdentification, CodedConcept, MeasurementReport, MeasurementsAndQualitativeEvaluations
+
+SCHEME = "99MDMT"  # codes of our own, as the standard wants private ones named
+NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+COPIED = (
+    *NEEDED, "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
+    "StudyTime", "ReferringPhysicianName",
+)  # fmt: skip
+_reading = Lock()  # pydicom's settings are the process's
+SERIES_NUMBER = 9901
+
+
+def structured_report(data: bytes, prediction: Prediction, loaded: LoadedBundle) -> bytes:
+    """The bytes of an answered DICOM film, and its answer → the report as a DICOM file, explicit VR little endian.
+
+    Raises ProblemError `not-acceptable` for another format, or where the film names no study that the report could join.
+    """
+    if prediction.film.source != "dicom":
+        raise ProblemError(
+            "not-acceptable", "A report is answered for a DICOM film only: it joins the film's study. Ask for JSON."
+        )
+    film = _header(data)
+    missing = [name for name in NEEDED if not film.get(name)]
+    if missing:
+        raise ProblemError("not-acceptable", f"The film has no {', '.join(missing)}, so no report can refer to it. Ask for JSON.")
+    return _file(film, _content(film, prediction, loaded), loaded.version)
+
+
+def _header(data: bytes) -> Dataset:
+    """What the report copies; a value that the standard does not allow is left empty, which is how it says unknown."""
+    header = Dataset()
+    with damage_named("a DICOM header"), _reading:
+        mode = config.settings.reading_validation_mode
+        config.settings.reading_validation_mode = config.IGNORE  # its warnings quote values of the file
+        try:
+            film = dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=["SpecificCharacterSet", *COPIED])
+            for name in COPIED:
+                value = film.get(name)
+                setattr(header, name, "" if value is None or not _allowed(film[name].VR, value) else str(value))
+        finally:
+            config.settings.reading_validation_mode = mode
+    header.Rows, header.Columns = film.get("Rows"), film.get("Columns")
+    return header
+
+
+def _allowed(kind: str, value: object) -> bool:
+    try:
+        validate_value(kind, str(value), config.RAISE)
+    except ValueError:
+        return False
+    return True
+
+
+def _file(film: Dataset, content: "MeasurementReport", version: str) -> bytes:
+    from highdicom.sr import ComprehensiveSR  # here and below: a second to import, which most services never need
+
+    report = ComprehensiveSR(
+        evidence=[film],
+        content=content[0],
+        series_instance_uid=generate_uid(),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=generate_uid(),
+        instance_number=1,
+        manufacturer="MDMT",
+        series_description=NOTICE,
+        specific_character_set="ISO_IR 192",
+        software_versions=version,
+        is_complete=True,
+        is_final=False,  # preliminary and unverified: no person has read it
+    )
+    out = io.BytesIO()
+    report.save_as(out, enforce_file_format=True)
+    return out.getvalue()
+
+
+def _content(film: Dataset, prediction: Prediction, loaded: LoadedBundle) -> "MeasurementReport":
+    from highdicom import sr
+    from pydicom.sr.codedict import codes
+
+    device = sr.DeviceObserverIdentifyingAttributes(_uid_of(loaded.bundle.digest), loaded.name, "MDMT", model_name=loaded.name)
+    observer = sr.ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
+    algorithm = sr.AlgorithmIdentification(loaded.name, loaded.version, parameters=[f"bundle {loaded.bundle.digest}", NOTICE])
+    image = sr.SourceImageForMeasurementGroup(film.SOPClassUID, film.SOPInstanceUID)
+    groups = [_lungs(film, prediction, loaded, algorithm)]
+    for task in loaded.bundle.tasks:
+        groups.append(_answer(task, prediction.answers[task.name], algorithm, image))
+    return sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=observer),
+        procedure_reported=sr.CodedConcept("399208008", "SCT", "Plain chest X-ray"),
+        imaging_measurements=groups,
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+
+
+def _lungs(
+    film: Dataset, prediction: Prediction, loaded: LoadedBundle, algorithm: "AlgorithmIdentification"
+) -> "MeasurementsAndQualitativeEvaluations":
+    """The box that was judged, the share of the film that the lungs take, and the quality flags."""
+    from highdicom import sr
+    from pydicom.sr.codedict import codes
+
+    left, top, right, bottom = prediction.film.box
+    height, width = prediction.film.shape
+    x, y = np.clip([left, right], 0, width), np.clip([top, bottom], 0, height)  # a region must lie on its image
+    corners = np.array([(x[0], y[0]), (x[1], y[0]), (x[1], y[1]), (x[0], y[1]), (x[0], y[0])], dtype=np.float64)
+    source = sr.SourceImageForRegion(film.SOPClassUID, film.SOPInstanceUID)
+    raised = flags(prediction.film, loaded.bundle.manifest.pipeline)
+    verdict = _code(f"verdict-{prediction.film.verdict.value}", prediction.film.verdict.value)
+    seen = [
+        ("verdict", "Lungs found", verdict),
+        *(("quality", "Quality flag", _code(f"quality-{f.value}", f.value)) for f in raised),
+    ]
+    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(generate_uid(), "lungs"),
+        referenced_region=sr.ImageRegion("POLYLINE", corners, source),
+        finding_type=codes.SCT.Lung,
+        algorithm_id=algorithm,
+        measurements=[sr.Measurement(_code("coverage", "Share of the film"), prediction.film.coverage, codes.UCUM.NoUnits)],
+        qualitative_evaluations=[sr.QualitativeEvaluation(_code(key, name), value) for key, name, value in seen],
+    )
+
+
+def _answer(
+    task: Task, given: TaskAnswer, algorithm: "AlgorithmIdentification", image: object
+) -> "MeasurementsAndQualitativeEvaluations":
+    """The class and the probability of each; the conformal set where there is one."""
+    from highdicom import sr
+    from pydicom.sr.codedict import codes
+
+    classes = [_code(f"{task.name}-{name}", meaning) for name, meaning in zip(task.classes, task.meaning, strict=True)]
+    label = _code(task.name, task.title)
+    may_be = _code(f"{task.name}-candidate", "Class in the conformal set")
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(generate_uid(), task.name),
+        finding_type=label,
+        algorithm_id=algorithm,
+        measurements=[
+            sr.Measurement(_code(f"{task.name}-{name}-probability", f"Probability of {name}"), probability, codes.UCUM.NoUnits)
+            for name, probability in zip(task.classes, given.probabilities, strict=True)
+        ],
+        qualitative_evaluations=[
+            sr.QualitativeEvaluation(label, classes[given.index]),
+            *(sr.QualitativeEvaluation(may_be, classes[i]) for i in given.candidates or ()),
+        ],
+        source_images=[image],
+    )
+
+
+def _code(value: str, meaning: str) -> "CodedConcept":
+    """A code of our own; both parts are cut to what the standard allows (16 and 64 characters)."""
+    from highdicom.sr import CodedConcept
+
+    return CodedConcept(value[:16], SCHEME, meaning[:64])
+
+
+def _uid_of(digest: str) -> UID:
+    return UID(f"2.25.{int(digest[:32], 16)}")

@@ -1,0 +1,73 @@
+"""What every exported graph says about why: the closed form is Grad-CAM as autograd computes it, for all 18 backbones, and costs nothing
+to those who do not ask for it."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from cxr.engine import EVIDENCE
+from cxr.tasks import PROGNOSIS, SEVERITY
+from tests.contracts.test_every_backbone import SLOW_TO_EXPORT
+from training.learning.backbones import NAMES
+from training.learning.evidence import evidence, seen
+from training.learning.network import Network, create, export_onnx
+
+TASKS = (PROGNOSIS, SEVERITY)
+
+
+def network_of(name: str, size: int) -> tuple[Network, torch.Tensor]:
+    """A network with statistics of its own, and three films."""
+    network = create(name, "scratch", TASKS, hidden=16, dropout=0.5, seed=0)
+    films = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 1, size, size), dtype=np.uint8))
+    network(films)
+    return network.eval(), films
+
+
+def grad_cam(network: Network, films: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The definition, for every class: the map's channels weighted by the mean gradient of the logit, summed; (B, C, h, w), signed."""
+    with seen(network.backbone.get_submodule(network.last_map)) as maps:
+        logits = network(films)
+    found = {}
+    for name, rows in logits.items():
+        slopes = [torch.autograd.grad(row.sum(), maps[0], retain_graph=True)[0] for row in rows.T]
+        found[name] = torch.stack([(slope.mean((2, 3), keepdim=True) * maps[0]).sum(1) for slope in slopes], 1).detach()
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_closed_form_is_the_grad_cam_of_autograd(name: str) -> None:
+    network, films = network_of(name, 64)
+    expected = grad_cam(network, films)
+    with torch.no_grad(), seen(network.backbone) as features, seen(network.backbone.get_submodule(network.last_map)) as maps:
+        network(films)
+    torch.testing.assert_close(maps[0].mean((2, 3)), features[0], rtol=1e-4, atol=1e-5)  # it does end in an average
+    for task in TASKS:
+        got = evidence(network.heads[task.name], features[0], maps[0]).detach()
+        assert got.shape == (3, len(task.classes), 2, 2)
+        scale = expected[task.name].abs().max()  # of untrained networks as small as 1e-14
+        assert scale > 0
+        torch.testing.assert_close(got / scale, expected[task.name] / scale, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW_TO_EXPORT else ()) for n in NAMES])
+def test_the_graph_gives_it_beside_the_logits_only_when_asked(name: str, tmp_path: Path) -> None:
+    network, films = network_of(name, 64)
+    expected = grad_cam(network, films)
+    export_onnx(network, 64, tmp_path / "network.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "network.onnx", providers=["CPUExecutionProvider"])
+    outputs = [EVIDENCE + task.name for task in TASKS]
+    assert [one.name for one in session.get_outputs()] == [*(task.name for task in TASKS), *outputs]
+    for n in (1, 3):
+        for task, got in zip(TASKS, session.run(outputs, {"film": films[:n].numpy()}), strict=True):
+            wanted = expected[task.name][:n].numpy()
+            np.testing.assert_allclose(got, wanted, rtol=1e-2, atol=1e-3 * np.abs(wanted).max())
+
+
+def test_a_network_that_sees_scrambled_films_shows_no_places(tmp_path: Path) -> None:
+    network = create("shufflenet_v2_x0_5", "scratch", TASKS, hidden=16, dropout=0.5, seed=0, channels="scrambled")
+    export_onnx(network, 64, tmp_path / "network.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "network.onnx", providers=["CPUExecutionProvider"])
+    assert [one.name for one in session.get_outputs()] == ["prognosis", "severity"]

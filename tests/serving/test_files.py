@@ -1,0 +1,100 @@
+"""`mdmt predict` without a service: films in files and folders become rows."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import mdmt
+from cxr.reading import Limits
+from cxr.tasks import PROGNOSIS, SEVERITY
+from serving.answers import NOTICE
+from serving.files import NoFilms, answers, columns, films_of, write
+from serving.readiness import LoadedBundle
+from tests.serving.conftest import service
+from tests.serving.test_predictions import PNG, as_dicom
+from tests.serving.tiny_bundle import encoded, film, loader
+
+TASKS = (PROGNOSIS, SEVERITY)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two films, one of them without an ending, a text, and what a file system leaves behind."""
+    below = tmp_path / "films" / "below"
+    below.mkdir(parents=True)
+    (tmp_path / "films" / "a.png").write_bytes(encoded(film(seed=1)))
+    (below / "IM0001").write_bytes(as_dicom(film(seed=2)))
+    (below / "notes.txt").write_text("not a film")
+    (tmp_path / "films" / ".DS_Store").write_bytes(b"x")
+    return tmp_path / "films"
+
+
+@pytest.fixture(scope="module")
+def loaded(bundle_folder: Path) -> LoadedBundle:
+    return loader(bundle_folder)()
+
+
+def test_folders_are_searched_and_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
+    assert [file.name for file in films_of([folder])] == ["a.png", "IM0001", "notes.txt"]
+    assert films_of([folder / "a.png"]) == [folder / "a.png"]
+    for paths, said in (([tmp_path / "none"], "no file or folder"), ([], "no file in")):
+        with pytest.raises(NoFilms, match=said):
+            films_of(paths)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_rows_are_what_the_service_answers_in_the_order_of_the_files(
+    folder: Path, loaded: LoadedBundle, bundle_folder: Path, threads: int
+) -> None:
+    rows = list(answers(loaded, films_of([folder]), threads=threads))
+    with service(loader(bundle_folder)) as client:
+        for row in rows[:2]:
+            served = client.post("/predict", content=Path(row["file"]).read_bytes(), headers=PNG).json()
+            for name in ("prognosis", "severity", "lungs", "film", "model", "quality", "warnings", "notice"):
+                assert row["answer"][name] == served[name]
+    assert rows[2]["problem"]["code"] == "unsupported-format"
+
+
+def test_a_file_beyond_the_limit_is_refused_unread(folder: Path, loaded: LoadedBundle) -> None:
+    (row,) = answers(loaded, [folder / "a.png"], Limits(max_bytes=100))
+    assert row["problem"]["code"] == "file-too-large"
+
+
+def test_csv_and_jsonl_hold_every_answer_and_refusal(folder: Path, loaded: LoadedBundle, tmp_path: Path) -> None:
+    rows = list(answers(loaded, films_of([folder])))
+    for name in ("results.csv", "results.jsonl"):
+        told: list[object] = []
+        write(rows, tmp_path / name, TASKS, told.append)
+        assert told == rows
+    assert [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()] == rows
+    with (tmp_path / "results.csv").open(newline="") as sheet:
+        table = list(csv.DictReader(sheet))
+    assert list(table[0]) == columns(TASKS)
+    for row, line in zip(rows[:2], table, strict=False):
+        for task in TASKS:
+            assert line[task.name] == row["answer"][task.name]["label"]
+            for label, share in row["answer"][task.name]["probabilities"].items():
+                assert float(line[f"{task.name}_p_{label}"]) == pytest.approx(share, abs=1e-6)
+        assert (line["problem"], line["version"], line["notice"]) == ("", "7", NOTICE)
+    assert (table[2]["problem"], table[2]["prognosis"]) == ("unsupported-format", "")
+
+
+def test_an_output_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NoFilms, match=r"\.csv, \.jsonl"):
+        write([], tmp_path / "results.xlsx", TASKS, lambda row: None)
+
+
+def test_the_command_writes_a_row_per_film(
+    folder: Path, loaded: LoadedBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from serving import registry
+    from serving.readiness import Source
+
+    monkeypatch.setenv("MDMT_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(registry, "registry_source", lambda settings: Source.fixed(lambda: loaded))
+    result = CliRunner().invoke(mdmt.app, ["predict", str(folder), "--output", str(tmp_path / "results.csv"), "--workers", "1"])
+    assert result.exit_code == 0, result.output
+    assert len((tmp_path / "results.csv").read_text().splitlines()) == 4

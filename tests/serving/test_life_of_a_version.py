@@ -1,0 +1,258 @@
+"""A version comes, is checked beside the one that answers, and takes over without a request lost; or is refused, and nothing changes."""
+
+import gc
+import http.client
+import json
+import logging
+import shutil
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from serving.readiness import Readiness
+from serving.server import running
+from serving.settings import MIB, Settings
+from tests.serving import versions
+from tests.serving.conftest import service, wait_for
+from tests.serving.test_refusals import PNG, assert_problem
+from tests.serving.tiny_bundle import encoded, film
+from tests.serving.versions import PUBLIC, Shelf, version
+
+FILM = encoded(film(seed=5))
+BAD = {
+    "digest": versions.altered_byte,
+    "shape": versions.other_shape,
+    "not-a-number": versions.not_a_number,
+    "golden": versions.other_answer,
+    "slow": versions.slow,
+    "too-big": versions.too_big,
+    "no-calibration": versions.uncalibrated,
+    "unsigned": versions.unsigned,
+}
+
+
+def settings_for(folder: Path, **changes: object) -> Settings:
+    usual = {"trusted_keys": PUBLIC, "cache_dir": folder / "cache", "poll_seconds": 600, "engine": "onnxruntime", "workers": 2}
+    return Settings(**{**usual, **changes})
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Versions 1 and 2, which answer differently."""
+    root = tmp_path_factory.mktemp("good")
+    return [version(root / "1", 1.5), version(root / "2", 4.0)]
+
+
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory: pytest.TempPathFactory, good: list[Path]) -> Path:
+    """A cache in which both have had their first run."""
+    root = tmp_path_factory.mktemp("tried")
+    shelf = Shelf(settings_for(root))
+    for number, path in enumerate(good, start=1):
+        shelf.put(str(number), path)
+        shelf.alias = str(number)
+        shelf.source().load()
+    shelf.alias = "1"
+    shelf.source().load()
+    return root / "cache"
+
+
+@pytest.fixture(autouse=True)
+def _warm(tmp_path: Path, tried: Path) -> None:
+    shutil.copytree(tried, tmp_path / "cache")
+
+
+@contextmanager
+def following(folder: Path, good: list[Path], **changes: object) -> Iterator[tuple[Shelf, object, Readiness]]:
+    """A shelf with two good versions, a client of a service that serves version 1, and what follows the alias."""
+    settings = settings_for(folder, **changes)
+    shelf = Shelf(settings)
+    for number, path in enumerate(good, start=1):
+        shelf.put(str(number), path)
+    with service(shelf.source(), **settings.model_dump()) as client:
+        yield shelf, client, client.app.state.readiness
+
+
+def served(client: object) -> str:
+    body = client.post("/predict", content=FILM, headers=PNG).json()
+    return str(body["model"]["version"])
+
+
+def test_the_service_follows_the_alias_by_itself(tmp_path: Path, good: list[Path]) -> None:
+    with following(tmp_path, good, poll_seconds=0.05) as (shelf, client, _):
+        assert served(client) == "1"
+        shelf.alias = "2"
+        deadline = time.monotonic() + 60
+        while served(client) != "2":
+            assert time.monotonic() < deadline
+        assert client.get("/model").json()["signed_by"] != ""
+
+
+def test_reload_switches_at_once_and_the_old_version_gives_back_its_memory(tmp_path: Path, good: list[Path]) -> None:
+    with following(tmp_path, good) as (shelf, client, readiness):
+        old = weakref.ref(readiness.loaded.bundle)
+        assert client.post("/admin/reload").json()["switched"] is False
+        shelf.alias = "2"
+        answer = client.post("/admin/reload").json()
+        assert (answer["version"], answer["switched"]) == ("2", True)
+        assert served(client) == "2"
+        gc.disable()  # nobody collects garbage at the right moment: the last reference must do
+        try:
+            assert old() is None
+        finally:
+            gc.enable()
+
+
+@pytest.fixture(scope="module")
+def after_bad(tmp_path_factory: pytest.TempPathFactory, good: list[Path]) -> Iterator[tuple[Shelf, object, Path]]:
+    folder = tmp_path_factory.mktemp("bad")
+    limits = {"max_bundle_memory": 1024 * MIB, "slowest_seconds": 0.25}
+    with following(folder, good, **limits) as (shelf, client, _):
+        yield shelf, client, folder
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_version_is_refused_with_its_reason_and_the_old_one_goes_on(
+    after_bad: tuple[Shelf, object, Path], kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf, client, folder = after_bad
+    before = refused_so_far(client, kind)
+    shelf.put(kind, version(folder / kind, change=BAD[kind], signed=kind != "unsigned"))
+    shelf.alias = kind
+    with caplog.at_level(logging.WARNING, "serving"):
+        refusal = assert_problem(client.post("/admin/reload"), 409, "version-refused")
+    assert "version 1 is still served" in caplog.text
+    assert str(refusal["detail"]).split(": ", 1)[1].rstrip(".") in caplog.text
+    assert refused_so_far(client, kind) == before + 1
+    assert served(client) == "1"
+    assert client.get("/readyz").status_code == 200
+    assert not list((folder / "cache").glob("download-*"))
+
+
+def refused_so_far(client: object, kind: str) -> float:
+    line = f'mdmt_versions_refused_total{{reason="{kind}"}} '
+    return next((float(text.removeprefix(line)) for text in client.get("/metrics").text.splitlines() if text.startswith(line)), 0)
+
+
+def test_a_refused_version_is_fetched_again_only_when_asked_for(tmp_path: Path, good: list[Path]) -> None:
+    with following(tmp_path, good) as (shelf, _, readiness):
+        shelf.put("3", version(tmp_path / "3", change=versions.other_answer))
+        shelf.alias = "3"
+        assert [readiness.look().change for _ in range(3)] == ["refused", "unchanged", "unchanged"]
+        assert shelf.fetched.count("3") == 1
+        assert readiness.look(again=True).change == "refused"
+        assert shelf.fetched.count("3") == 2
+        shelf.alias = "2"
+        assert readiness.look().change == "switched"
+
+
+def test_a_registry_that_goes_away_changes_nothing_and_a_new_start_serves_what_was_served_last(
+    tmp_path: Path, good: list[Path]
+) -> None:
+    with following(tmp_path, good) as (shelf, client, readiness):
+        shelf.alias = "2"
+        readiness.look()
+        shelf.away = True
+        assert_problem(client.post("/admin/reload"), 503, "registry-away")
+        assert served(client) == "2"
+    again = Shelf(settings_for(tmp_path))
+    again.away = True
+    with service(again.source(), **settings_for(tmp_path).model_dump()) as client:
+        assert served(client) == "2"
+        again.put("2", good[1])
+        again.alias = "2"
+        again.away = False
+        assert client.post("/admin/reload").json()["switched"] is False
+        assert again.fetched == []
+
+
+def test_a_damaged_copy_is_not_served_when_the_registry_is_away(tmp_path: Path, good: list[Path]) -> None:
+    with following(tmp_path, good):
+        pass
+    versions.altered_byte(tmp_path / "cache" / "v1")
+    shelf = Shelf(settings_for(tmp_path))
+    shelf.away = True
+    with service(
+        shelf.source(), ready=False, retry_seconds=0.05, **settings_for(tmp_path).model_dump(exclude={"retry_seconds"})
+    ) as client:
+        time.sleep(0.3)
+        assert_problem(client.get("/readyz"), 503, "not-ready")
+        assert_problem(client.post("/predict", content=FILM, headers=PNG), 503, "not-ready")
+        assert client.get("/livez").status_code == 200
+        shelf.put("1", good[0])
+        shelf.away = False
+        wait_for(client, 200)
+
+
+def test_only_the_latest_versions_stay_on_disk(tmp_path: Path, good: list[Path]) -> None:
+    with following(tmp_path, good) as (shelf, _, readiness):
+        for number in ("2", "3", "4", "5"):
+            if number != "2":
+                shelf.put(number, version(tmp_path / number, float(number)))
+            shelf.alias = number
+            assert readiness.look().change == "switched"
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir() if path.is_dir()) == ["v3", "v4", "v5"]
+
+
+@pytest.mark.parametrize("swaps", [10, pytest.param(100, marks=pytest.mark.slow)])
+def test_no_request_fails_while_versions_are_switched_and_each_answer_is_of_the_version_that_it_names(
+    tmp_path: Path, good: list[Path], swaps: int
+) -> None:
+    settings = settings_for(tmp_path, slowest_seconds=60, slowest_factor=1000)  # of busy machines nothing is concluded here
+    shelf = Shelf(settings)
+    for number, folder in enumerate(good, start=1):
+        shelf.put(str(number), folder)
+    with running(settings, shelf.source()) as url:
+        address = urlsplit(url).netloc
+        expected = {}
+        for number in ("1", "2", "1"):  # each is tried once, and known by its answer
+            shelf.alias = number
+            while (answer := ask(address)) is None or answer[1] != number:
+                ask(address, "/admin/reload")
+            expected[number] = answer[2]
+        assert expected["1"] != expected["2"]
+        ended = threading.Event()
+        answers: list[tuple[int, str, object] | None] = []
+
+        def load() -> None:
+            while not ended.is_set():
+                answers.append(ask(address))
+
+        with ThreadPoolExecutor(4) as pool:
+            futures = [pool.submit(load) for _ in range(4)]
+            started = time.monotonic()
+            for number in range(swaps):
+                shelf.alias = "2" if number % 2 == 0 else "1"
+                assert ask(address, "/admin/reload")[0] == 200
+            seconds = time.monotonic() - started
+            ended.set()
+            for future in futures:
+                future.result()
+    assert {answer[0] for answer in answers if answer} == {200} and None not in answers
+    assert all(answer[2] == expected[answer[1]] for answer in answers if answer)
+    assert {answer[1] for answer in answers if answer} == {"1", "2"}
+    print(f"{swaps} swaps in {seconds:.1f} s beside {len(answers) / seconds:.0f} requests/s")  # noqa: T201 - shown with -s
+
+
+def ask(address: str, path: str = "/predict") -> tuple[int, str, object] | None:
+    """Status, version by header and body, and the prognosis; None before the service is ready."""
+    connection = http.client.HTTPConnection(address, timeout=60)
+    try:
+        connection.request("POST", path, FILM if path == "/predict" else b"", PNG)
+        answer = connection.getresponse()
+        body = json.loads(answer.read())
+        if answer.status == 503 and body["type"] == "/problems/not-ready":
+            return None
+        if path == "/predict" and answer.status == 200:
+            assert answer.headers["X-Model-Version"] == body["model"]["version"]
+            return answer.status, body["model"]["version"], body["prognosis"]["probabilities"]
+        return answer.status, body.get("version", ""), None
+    finally:
+        connection.close()

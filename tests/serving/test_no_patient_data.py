@@ -1,0 +1,165 @@
+"""Whatever a film says of its patient stays in the request: sixty canaries, and none in answers, logs, metrics or on disk."""
+
+import io
+import json
+import logging
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
+
+from serving.audit import Audit, broken
+from serving.settings import Settings
+from tests.cxr.dicoms import dicom
+from tests.serving.conftest import service
+from tests.serving.tiny_bundle import encoded, film, loader
+
+CANARY = "CANARYQZ"
+TAGS = """
+PatientName PatientID IssuerOfPatientID OtherPatientIDs OtherPatientNames PatientBirthName PatientMotherBirthName
+PatientAddress PatientTelephoneNumbers PatientComments MilitaryRank BranchOfService EthnicGroup Occupation
+AdditionalPatientHistory PatientReligiousPreference CountryOfResidence RegionOfResidence MedicalRecordLocator Allergies
+MedicalAlerts SpecialNeeds PatientState PatientInsurancePlanCodeSequence AccessionNumber StudyID StudyDescription
+SeriesDescription ProtocolName InstitutionName InstitutionAddress InstitutionalDepartmentName ReferringPhysicianName
+ReferringPhysicianAddress ReferringPhysicianTelephoneNumbers PerformingPhysicianName OperatorsName
+NameOfPhysiciansReadingStudy PhysiciansOfRecord RequestingPhysician RequestingService RequestedProcedureDescription
+RequestedProcedureID PerformedProcedureStepDescription PerformedProcedureStepID ScheduledProcedureStepDescription
+StationName DeviceSerialNumber PlateID CassetteID DetectorID ImageComments AcquisitionComments AdmissionID
+IssuerOfAdmissionID AdmittingDiagnosesDescription CurrentPatientLocation PatientInstitutionResidence VisitComments
+ResponsiblePerson ResponsibleOrganization DerivationDescription ContentCreatorName TextComments InterpretationText
+""".split()  # noqa: SIM905 - a list is read worse
+
+
+def canary(number: int) -> str:
+    return f"{CANARY}{number:03d}"
+
+
+def film_with_canaries() -> tuple[bytes, int]:
+    """A DICOM film with a canary in every tag, in a nested sequence, in private tags and in the preamble; and how many."""
+    content = dicom(film(size=160))
+    dataset = pydicom.dcmread(io.BytesIO(content))
+    planted = 0
+    for keyword in TAGS:
+        tag = tag_for_keyword(keyword)
+        assert tag is not None, keyword
+        kind = dictionary_VR(tag)
+        planted += 1
+        if kind == "SQ":
+            inner = Dataset()
+            inner.CodeValue, inner.CodeMeaning, inner.CodingSchemeDesignator = canary(planted), canary(planted), "99X"
+            setattr(dataset, keyword, [inner])
+        else:
+            setattr(dataset, keyword, canary(planted))
+    private = dataset.private_block(0x0011, canary(900), create=True)
+    private.add_new(0x01, "LO", canary(901))
+    dataset.StudyInstanceUID = generate_uid()
+    dataset.preamble = canary(902).encode().ljust(128, b"\0")
+    out = io.BytesIO()
+    dataset.save_as(out)
+    return out.getvalue(), planted
+
+
+def files_below(*folders: Path) -> set[Path]:
+    return {path for folder in folders if folder.exists() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_no_canary_leaves_the_request(
+    bundle_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    data, planted = film_with_canaries()
+    assert planted >= 60 and data.count(CANARY.encode()) >= planted
+    home = tmp_path / "everything-that-could-be-written"
+    home.mkdir()
+    monkeypatch.setenv("TMPDIR", str(home))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    with caplog.at_level(logging.DEBUG), service(loader(bundle_folder), cache_dir=home / "cache") as client:
+        before = set(Path("/proc/self/fd").iterdir())
+        name = f"{CANARY}.dcm"
+        sent = [
+            client.post("/predict", content=data, headers={"content-type": "application/dicom"}),
+            client.post("/predict", files={"file": (name, data, "application/dicom")}),
+            client.post("/predict", content=data[: len(data) // 2], headers={"content-type": "application/dicom"}),
+            client.post(
+                "/predict",
+                content=data.replace(b"MONOCHROME2", CANARY.encode() + b"XXX"),
+                headers={"content-type": "application/dicom"},
+            ),
+            client.post(f"/{CANARY}", content=data, headers={"X-Request-ID": f"{CANARY} with spaces"}),
+            client.get(f"/v2/models/{CANARY}?{CANARY}=1"),
+        ]
+        assert [answer.status_code for answer in sent[:2]] == [200, 200]
+        assert all(answer.status_code >= 400 for answer in sent[2:])
+        pages = [client.get(path).text for path in ("/metrics", "/model", "/readyz", "/openapi.json")]
+        assert len(set(Path("/proc/self/fd").iterdir()) - before) <= 2
+        for answer in sent:
+            assert CANARY not in answer.text + str(answer.headers)
+        assert not any(CANARY in page for page in pages)
+    ours = [
+        record for record in caplog.records if not record.name.startswith(("httpx", "httpcore"))
+    ]  # the client's own, of the test
+    assert ours and not any(CANARY in record.getMessage() + str(record.exc_text) for record in ours)
+    captured = capfd.readouterr()
+    assert CANARY not in captured.out + captured.err
+    assert not any(CANARY.encode() in path.read_bytes() for path in files_below(home))
+    assert files_below(home) == set()
+
+
+def audited(bundle_folder: Path, caplog: pytest.LogCaptureFixture, films: int, **settings: object) -> list[str]:
+    with caplog.at_level(logging.INFO), service(loader(bundle_folder), **settings) as client:
+        for seed in range(films):
+            assert (
+                client.post("/predict", content=encoded(film(seed=seed)), headers={"content-type": "image/png"}).status_code
+                == 200
+            )
+    return [record.getMessage() for record in caplog.records if record.name == "serving.audit"]
+
+
+def test_each_answer_leaves_one_line_that_says_who_what_and_by_which_version(
+    bundle_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = [json.loads(text) for text in audited(bundle_folder, caplog, 2)]
+    assert [line["audit"] for line in lines] == [0, 1]
+    assert lines[0]["version"] == "7"
+    assert len(lines[0]["digest"]) == 64
+    assert set(lines[0]["answers"]) == {"prognosis", "severity"}
+    assert lines[0]["film"] != lines[1]["film"]
+    assert lines[0]["time"].endswith("+00:00")
+
+
+def test_a_line_that_is_gone_altered_moved_or_forged_is_noticed(bundle_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    secret = "of the hospital"
+    lines = audited(bundle_folder, caplog, 4, audit_key=secret)
+    assert list(broken(["INFO serving: something else", *lines], secret)) == []
+    assert list(broken(lines, "another")) != []
+    assert list(broken([lines[0], *lines[2:]], secret)) != []
+    assert list(broken([lines[0], lines[2], lines[1], lines[3]], secret)) != []
+    assert list(broken([lines[0], lines[1].replace('"version": "7"', '"version": "8"'), *lines[2:]], secret)) != []
+    forged = json.loads(lines[1]) | {"version": "8"}
+    assert list(broken([lines[0], json.dumps(forged), *lines[2:]], secret)) != []
+
+
+def test_two_runs_of_a_service_are_two_chains() -> None:
+    secret = "s"
+    messages: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("serving.audit")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        for _ in range(2):
+            audit = Audit(secret)
+            audit.record(a=1)
+            audit.record(a=2)
+    finally:
+        logger.removeHandler(handler)
+    assert list(broken(messages, secret)) == []
+    assert Audit(secret).film(b"x") == Audit(secret).film(b"x") != Audit("t").film(b"x")
+    assert "of the hospital" not in repr(Settings(audit_key="of the hospital"))

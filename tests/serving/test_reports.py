@@ -1,0 +1,82 @@
+"""Accept: application/dicom: the answer as a structured report that another program reads."""
+
+import io
+
+import numpy as np
+import pydicom
+import pytest
+from highdicom.sr import srread
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.uid import generate_uid
+from starlette.testclient import TestClient
+
+from serving.answers import NOTICE
+from tests.serving.test_predictions import PNG, as_dicom
+from tests.serving.tiny_bundle import encoded, film
+
+REPORT = {"content-type": "application/dicom", "accept": "application/dicom"}
+
+
+def in_a_study(data: bytes, **more: object) -> bytes:
+    """The film as a hospital would send it: with a patient and a study."""
+    found = pydicom.dcmread(io.BytesIO(data))
+    found.PatientID, found.PatientBirthDate, found.PatientSex = "4711", "19500101", "F"
+    found.StudyInstanceUID, found.SeriesInstanceUID = generate_uid(entropy_srcs=["study"]), generate_uid(entropy_srcs=["series"])
+    for name, value in more.items():
+        found.add_new(tag_for_keyword(name), dictionary_VR(name), value)
+    out = io.BytesIO()
+    pydicom.dcmwrite(out, found, enforce_file_format=True)
+    return out.getvalue()
+
+
+def test_the_report_is_read_back_with_every_class_and_joins_the_films_study(client: TestClient) -> None:
+    sent = in_a_study(as_dicom(film()))
+    answer = client.post("/predict", content=sent, headers=REPORT)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/dicom")
+    source, report = pydicom.dcmread(io.BytesIO(sent)), srread(io.BytesIO(answer.content))
+    expected = client.post("/predict", content=sent, headers=PNG).json()
+    assert report.StudyInstanceUID == source.StudyInstanceUID
+    assert report.PatientID == source.PatientID and report.PatientName == source.PatientName
+    assert report.SOPInstanceUID != source.SOPInstanceUID and report.SeriesInstanceUID != source.SeriesInstanceUID
+    assert (report.PreliminaryFlag, report.VerificationFlag, report.SeriesDescription) == ("PRELIMINARY", "UNVERIFIED", NOTICE)
+    assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+    groups = {group.tracking_identifier: group for group in report.content.get_image_measurement_groups()}
+    for task in ("prognosis", "severity"):
+        shares = [float(measured.value) for measured in groups[task].get_measurements()]
+        np.testing.assert_allclose(shares, list(expected[task]["probabilities"].values()), rtol=1e-6)
+        (evaluation,) = groups[task].get_qualitative_evaluations()
+        assert evaluation.value.meaning == expected[task]["meaning"][:64]
+    (region,) = report.content.get_planar_roi_measurement_groups()
+    left, top, right, bottom = expected["lungs"]["box"]
+    np.testing.assert_allclose(region.roi.value[[0, 2]], [(max(left, 0), max(top, 0)), (min(right, 160), min(bottom, 160))])
+    assert source.SOPInstanceUID in {str(item.referenced_sop_instance_uid) for item in groups["prognosis"].source_images}
+
+
+def test_only_a_dicom_film_of_a_study_gets_a_report(client: TestClient) -> None:
+    for data, said in ((encoded(film()), "DICOM film only"), (as_dicom(film()), "StudyInstanceUID")):
+        refused = client.post("/predict", content=data, headers=REPORT)
+        assert (refused.status_code, refused.json()["type"]) == (406, "/problems/not-acceptable")
+        assert said in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "kept"),
+    [
+        ({"PatientName": "Ünsal^Gül", "SpecificCharacterSet": "ISO_IR 192"}, "PatientName", "Ünsal^Gül"),
+        ({"PatientName": "Ünsal^Gül", "SpecificCharacterSet": "ISO_IR 100"}, "PatientName", "Ünsal^Gül"),
+        ({"PatientBirthDate": b"soon"}, "PatientBirthDate", ""),
+        ({"PatientID": b"x" * 80}, "PatientID", ""),
+        ({"StudyTime": b"late"}, "StudyTime", ""),
+    ],
+)
+def test_a_value_is_copied_in_its_own_letters_and_left_empty_where_it_is_not_allowed_and_never_said(
+    client: TestClient, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture, given: dict, field: str, kept: str
+) -> None:
+    sent = in_a_study(as_dicom(film()), **given)
+    recwarn.clear()
+    caplog.clear()
+    answer = client.post("/predict", content=sent, headers=REPORT)
+    assert answer.status_code == 200
+    assert str(pydicom.dcmread(io.BytesIO(answer.content)).get(field)) == kept
+    assert not recwarn.list
+    assert not [line for line in caplog.messages if "soon" in line or "xxx" in line]

@@ -1,0 +1,36 @@
+"""Why a class was answered, at no cost: Grad-CAM (Selvaraju et al., 2017) in closed form, so that the exported graph can hold it.
+
+All 18 backbones end in global average pooling and every head is Linear → ReLU → Linear, so the gradient of a logit with respect to the
+last feature map is the same at every place of it: W2[class] · [hidden > 0] · W1, over the number of places. No backward pass is needed.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+
+def evidence(head: nn.Sequential, features: Tensor, feature_map: Tensor) -> Tensor:
+    """(B, F) pooled features and the (B, F, h, w) map that they are the mean of → (B, C, h, w): what each place adds to each logit.
+
+    The positive part of a class's map is its Grad-CAM. Signed and of all classes, because it is linear in the logits: whoever reads the
+    graph can ask what raised any weighing of them. The sum over the places is the logit without the biases. `head` in evaluation:
+    dropout does nothing.
+    """
+    first, last = (layer for layer in head if isinstance(layer, nn.Linear))
+    lets_through = first(features) > 0  # (B, hidden): where the head's ReLU has slope 1
+    slopes = (last.weight * lets_through[:, None]) @ first.weight  # (B, C, hidden) @ (hidden, F) → (B, C, F)
+    batch, channels, height, width = feature_map.shape
+    places = slopes @ feature_map.reshape(batch, channels, height * width)  # (B, C, h·w)
+    return places.reshape(batch, -1, height, width) / (height * width)
+
+
+@contextmanager
+def seen(module: nn.Module) -> Iterator[list[Tensor]]:
+    """What `module` gives out inside the `with`, call by call. In-place layers after it show in it: it is what they leave."""
+    outputs: list[Tensor] = []
+    hook = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    try:
+        yield outputs
+    finally:
+        hook.remove()
