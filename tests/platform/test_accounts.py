@@ -76,9 +76,8 @@ def test_the_promoter_can(platform: Stack) -> None:
 
 def test_a_protocol_is_trained_promoted_and_served_with_accounts_that_may_no_more_than_they_need(platform: Stack) -> None:
     recipe = small_recipe("mdmt", folds=2, epochs=2, segmenter={"preset": "smoke"})
-    (platform.folder / "small.json").write_text(recipe.model_dump_json())
-    platform.compose("create", "phantom")
-    platform.compose("cp", str(platform.folder / "small.json"), "phantom:/data/small.json")
+    write = "import sys; open('/data/small.json', 'w').write(sys.argv[1])"
+    platform.compose("run", "--rm", "--no-deps", "-T", "phantom", "python", "-c", write, recipe.model_dump_json())
     platform.compose("up", "--detach", "--wait", seconds=2400)
     platform.compose("cp", "trainer:/data/phantom/held-out/held_out_1.png", str(platform.folder / "film.png"))
     assert predict(platform.serving, (platform.folder / "film.png").read_bytes())["model"]["alias"] == "champion"
