@@ -50,6 +50,15 @@ def test_everything_in_requirements_in_is_locked_at_the_version_that_it_names() 
         assert version in ("", LOCK[lock.canonicalize_name(name)].version)
 
 
+def test_every_room_that_the_command_line_imports_is_in_the_images_that_have_it() -> None:
+    rooms = set(re.findall(r"^from (\w+)", (REPO / "mdmt.py").read_text(), flags=re.MULTILINE)) & {
+        path.name for path in REPO.iterdir()
+    }
+    assert rooms >= {"services", "serving"}
+    for stage in (REPO / "Dockerfile.train").read_text().split("\nFROM ")[1:]:
+        assert rooms <= set(re.findall(r"^COPY (\w+) ", stage, flags=re.MULTILINE))
+
+
 @pytest.mark.parametrize("image", ["control", "serve"])
 def test_only_the_unit_s_image_has_torch(image: str) -> None:
     assert not {"torch", "torchvision", "triton", "timm", "monai"} & lock.locked(requirements(image)).keys()
