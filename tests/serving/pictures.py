@@ -19,7 +19,7 @@ def main(bundle: Path, film: Path) -> None:
         for name, width in WIDTHS.items():
             page.open(f"{url}/", width)
             page.wait(f"fetch('{url}/readyz').then((answer) => answer.ok)")
-            page.choose("#choose", film)
+            page.choose("#choose", film.resolve())  # the browser has another working folder
             page.wait("document.querySelector('#answer').checkVisibility() && document.querySelector('#film').naturalWidth > 0")
             page.evaluate("document.activeElement.blur()")
             (IMAGES / name).write_bytes(page.screenshot())
