@@ -17,7 +17,7 @@ from serving.answering import answered
 from serving.answers import NOTICE
 from serving.errors import ProblemError
 from serving.readiness import LoadedBundle
-from serving.routes.documented import problems
+from serving.routes.documented import body_schema, problems
 from serving.settings import Settings
 from serving.uploads import read_json
 
@@ -132,7 +132,7 @@ _EXAMPLE = {"inputs": [{"name": INPUT, "shape": [1], "datatype": "BYTES", "data"
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": InferenceRequest.model_json_schema(), "example": _EXAMPLE}},
+            "content": {"application/json": {"schema": body_schema(InferenceRequest), "example": _EXAMPLE}},
         }
     },
     responses=problems(404, 408, 413, 415, 422, 500, 503),

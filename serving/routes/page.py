@@ -35,10 +35,14 @@ async def asset(name: str) -> Response:
     return Response(_content(name), media_type=KINDS[Path(name).suffix])
 
 
-@router.get("/model/card", summary="The model card", tags=["model"], response_class=PlainTextResponse, responses=problems(503))
-async def card(request: Request) -> PlainTextResponse:
+class MarkdownResponse(PlainTextResponse):
+    media_type = "text/markdown"
+
+
+@router.get("/model/card", summary="The model card", tags=["model"], response_class=MarkdownResponse, responses=problems(503))
+async def card(request: Request) -> MarkdownResponse:
     """What the version that is served was trained on, how well it does, and what it must not be used for (Markdown)."""
-    return PlainTextResponse(request.app.state.readiness.current().bundle.card, media_type="text/markdown")
+    return MarkdownResponse(request.app.state.readiness.current().bundle.card)
 
 
 @cache
