@@ -20,18 +20,24 @@ from tests.postgres import free_port
 from training.protocol.recipe import Recipe, load_recipe
 
 REPO = Path(__file__).parents[2]
+BASES = ("python:3.11-slim-bookworm", "postgres:15-bookworm")
 _NUMBERS = itertools.count()  # several stacks may be up at once
 PORTS = ("MDMT_MLFLOW_PORT", "MDMT_TRAINER_PORT", "MDMT_SERVING_PORT")
 
 
 def skip_without_engine() -> None:
-    """Skip, with what is missing."""
+    """Skip, with what is missing: an engine, or images to build on."""
     if shutil.which("docker") is None:
         pytest.skip("no container engine: the command docker is not installed")
     for command in (["docker", "info"], ["docker", "compose", "version"]):
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:
             pytest.skip(f"no container engine: `{' '.join(command)}` says {done.stderr.strip().splitlines()[-1:]}")
+    for image in BASES:
+        if subprocess.run(["docker", "image", "inspect", image], capture_output=True, timeout=60, check=False).returncode:
+            done = subprocess.run(["docker", "pull", "--quiet", image], capture_output=True, text=True, timeout=600, check=False)
+            if done.returncode:
+                pytest.skip(f"no base image {image}: `docker pull` says {done.stderr.strip().splitlines()[-1:]}")
 
 
 class Stack:
