@@ -75,9 +75,9 @@ def stored_values(dataset: Dataset, limits: Limits) -> NDArray[np.integer[Any]]:
     lowest = dataset.HighBit + 1 - dataset.BitsStored if plugin in ("", "pydicom") else 0
     bits = dataset.BitsAllocated
     values = decoded.astype(f"i{bits // 8}" if dataset.PixelRepresentation else f"u{bits // 8}", copy=False)
-    if dataset.BitsStored == bits:
-        return values  # nothing to drop, and films are large
-    return (values << (bits - dataset.BitsStored - lowest)) >> (bits - dataset.BitsStored)
+    if dataset.BitsStored < bits:  # else there is nothing to drop, and films are large
+        values = (values << (bits - dataset.BitsStored - lowest)) >> (bits - dataset.BitsStored)
+    return np.asarray(values)
 
 
 def _decoded(dataset: Dataset, plugin: str, limits: Limits) -> NDArray[Any]:
