@@ -1,11 +1,14 @@
 """Who trains: a hand-written loop on resident tensors, the product's own step, its `fit` end to end, and other data paths."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -141,11 +144,41 @@ class OwnFit:
         self.thread.join()
 
 
-def others(backbone: str, folder: Path, films: int, size: int, batch: int, way: Way, steps: int) -> dict[str, Run]:
-    """The other data paths, each with the best step but the authors', whose step is torch's default too."""
+class Others:
+    """The other data paths with the best step, as their users run them: in a process that gives freed buffers back. The authors' has
+    torch's default step too. A context manager; `runs` by name.
+    """
+
+    def __init__(self, backbone: str, folder: Path, films: int, size: int, batch: int, way: Way, steps: int) -> None:
+        self._case = (backbone, folder, films, size, batch, *way, steps)
+        self.runs: dict[str, Run] = {style: partial(self._ask, style) for style in loaders.STYLES}
+
+    def __enter__(self) -> Self:
+        command = [sys.executable, "-m", "benchmarks.training.contenders", *map(str, self._case)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()  # ends with its input
+
+    def _ask(self, style: str) -> Spent:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(f"{style}\n")
+        self._process.stdin.flush()
+        return Spent(*map(float, self._process.stdout.readline().split()))
+
+
+def main(backbone: str, folder: str, films: str, size: str, batch: str, layout: str, precision: str, steps: str) -> None:
+    """What `Others` starts: runs each style that it is told."""
+    torch.set_num_threads(1)
     runs = {}
     for style in loaders.STYLES:
         own = style == "authors' style"
-        trainer = ByHand(backbone, size, batch, PLAIN if own else way, fused=not own)
-        runs[style] = trainer.fed(loaders.endless(style, folder, films, size, batch), steps)
-    return runs
+        trainer = ByHand(backbone, int(size), int(batch), PLAIN if own else Way(layout, precision), fused=not own)
+        runs[style] = trainer.fed(loaders.endless(style, Path(folder), int(films), int(size), int(batch)), int(steps))
+    for line in sys.stdin:
+        print(*runs[line.strip()](), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,6 +1,7 @@
-"""Train for a moment in a process of its own: `one_process hand|fit BACKBONE FOLDER SIZE BATCH FILMS STEPS`.
+"""Train for a moment in a process of its own: `one_process hand|fit BACKBONE FOLDER SIZE BATCH FILMS STEPS kept|given-back`.
 
-Prints growth of the peak memory in MiB, processor seconds per film, and page faults per film, both after the first step.
+Prints growth of the peak memory in MiB, processor seconds per film, and page faults per film, both after the first step. `kept` as the
+last word: freed buffers are kept, as in a worker.
 """
 
 import resource
@@ -14,15 +15,18 @@ from benchmarks.training import pictures
 from benchmarks.training.contenders import ByHand, network_of
 from training.learning.devices import Way
 from training.learning.fitting import fit
+from training.memory import keep_freed_buffers
 from training.settings import Training
 
 WAY = Way("channels_last", "float32")
 
 
 def main() -> None:
-    who, backbone, folder, size, batch, films, steps = sys.argv[1:]
+    who, backbone, folder, size, batch, films, steps, freed = sys.argv[1:]
+    if freed == "kept":
+        keep_freed_buffers()
     torch.set_num_threads(1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak()
     marks: list[tuple[float, int]] = []
 
     def mark() -> None:
@@ -37,9 +41,15 @@ def main() -> None:
         train, val = (pictures.samples(Path(folder), n, int(size)) for n in (int(films), 2))
         settings = Training(batch_size=int(batch), max_epochs=1)
         fit(network_of(backbone), train, val, settings, 0, keep_going=mark, way=WAY)
-    growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    growth = (peak() - before) / 1024
     first, last, trained = marks[1], marks[-1], (len(marks) - 2) * int(batch)
     print(growth, (last[0] - first[0]) / trained, (last[1] - first[1]) / trained)  # noqa: T201
+
+
+def peak() -> int:
+    """KiB. Not ru_maxrss, which begins at that of the process it was started from."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 if __name__ == "__main__":

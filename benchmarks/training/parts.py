@@ -1,7 +1,6 @@
 """What surrounds the step: the data path, the end of an epoch, a device faster than this one, memory."""
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -158,10 +157,10 @@ def simulated(folder: Path, size: int, batch: int, rate: float, epochs: int) -> 
     return STEPS * batch / rate / median(taken)
 
 
-def fresh(code: str, *values: object, environment: dict[str, str] | None = None) -> list[float]:
+def fresh(code: str, *values: object) -> list[float]:
     """Numbers that a new process prints: `code` is a module of this folder, run with the values."""
     command = [sys.executable, "-m", f"benchmarks.training.{code}", *map(str, values)]
-    told = subprocess.run(command, env=os.environ | (environment or {}), capture_output=True, text=True, check=True, timeout=600)
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
     return [float(word) for word in told.stdout.split()[-3:]]
 
 

@@ -10,10 +10,11 @@ import torch
 
 from benchmarks.training import parts, peers, pictures, stacked
 from benchmarks.training.clock import interleaved
-from benchmarks.training.contenders import ByHand, OwnFit, network_of, others, own_step
+from benchmarks.training.contenders import ByHand, Others, OwnFit, network_of, own_step
 from benchmarks.training.writing import written
 from training.learning import calibration
 from training.learning.devices import Way
+from training.memory import keep_freed_buffers
 
 ROOT = Path(__file__).parents[2]
 # backbone, size in px, films of a step, steps of a round: what one round of all contenders takes is seconds
@@ -34,10 +35,10 @@ def contest(case: tuple[str, int, int, int], folder: Path, films: int, rounds: i
         "best step by hand": ByHand(backbone, size, batch, way).resident(steps),
         "own step": own_step(backbone, size, batch, way, steps),
         "own fit, end to end": fit.run,
-        **others(backbone, folder, films, size, batch, way, steps),
     }
     try:
-        taken = interleaved(runs, rounds)
+        with Others(backbone, folder, films, size, batch, way, steps) as others:
+            taken = interleaved(runs | others.runs, rounds)
     finally:
         fit.end()
     return {"case": case, "ways": ways, "way": way, "taken": taken}
@@ -60,20 +61,17 @@ def surroundings(folder: Path, quick: bool) -> dict[str, Any]:
     case = (shown, folder, memory_size, memory_batch)
     few = 4 * memory_batch if quick else 6 * memory_batch
     cases = {
-        "hand": lambda: parts.fresh("one_process", "hand", *case, 0, steps),
-        "fit": lambda: parts.fresh("one_process", "fit", *case, few, 0),
+        "hand": lambda: parts.fresh("one_process", "hand", *case, 0, steps, "given-back"),
+        "fit": lambda: parts.fresh("one_process", "fit", *case, few, 0, "kept"),
     }
     found["memory"] = parts.alternating(cases, 1 if quick else 2)
     found["memory_case"] = (shown, memory_size, memory_batch, few * memory_size**2 / 2**20)
     if not quick:
-        tuned = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "MALLOC_TOP_PAD_": str(2**26)}
-        found["malloc"] = {
+        found["kept"] = {
             backbone: parts.alternating(
                 {
-                    name: lambda e=environment, b=backbone: parts.fresh(
-                        "one_process", "fit", b, folder, 96, 32, 192, 0, environment=e
-                    )
-                    for name, environment in {"as it is": None, "tuned": tuned}.items()
+                    how: lambda h=how, b=backbone: parts.fresh("one_process", "fit", b, folder, 96, 32, 192, 0, h)
+                    for how in ("given-back", "kept")
                 },
                 4,
             )
@@ -92,6 +90,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=5)
     asked = options.parse_args()
     torch.set_num_threads(1)
+    keep_freed_buffers()  # as in a worker
     cases, rounds, films = (QUICK, 1, 16) if asked.quick else (STANDARD, asked.rounds, 192)
     python, missing = sys.executable, "lightning and accelerate are left out of the quick form"
     if not asked.quick:

@@ -123,11 +123,12 @@ def around(found: dict[str, Any]) -> str:
             f"{median(r[0] for r in runs):.0f} MiB above the imports"
             + (f", {data:.1f} MiB of it films." if who == "fit" else ".")
         )
-    for backbone, cases in found.get("malloc", {}).items():
-        plain, tuned = ([run[1] for run in cases[name]] for name in ("as it is", "tuned"))
-        faults = [median(run[2] for run in cases[name]) for name in ("as it is", "tuned")]
+    for backbone, cases in found.get("kept", {}).items():
+        plain, kept = ([run[1] for run in cases[name]] for name in ("given-back", "kept"))
+        faults = [median(run[2] for run in cases[name]) for name in ("given-back", "kept")]
         lines.append(
-            f"- glibc told to keep memory ({backbone}, 96 px): processor time {median(tuned) / median(plain):.3f} of the default's, "
+            f"- Freed buffers kept, as in a worker, and not given back to the kernel ({backbone}, 96 px): processor time "
+            f"{median(kept) / median(plain):.3f} of the default's, "
             f"{faults[1]:.0f} page faults per film in place of {faults[0]:.0f}."
         )
     if stacked := found.get("stacked"):

@@ -23,6 +23,7 @@ import torch.distributed as dist
 
 from training.learning.fitting import fit
 from training.learning.team import Team
+from training.memory import keep_freed_buffers
 
 PATIENCE = timedelta(hours=2)  # in a collective: who started the ranks sees at once when one is dead, and waits for no timeout
 
@@ -31,6 +32,7 @@ def main() -> None:
     """Whoever started it ends it: signals for the whole group of processes are not for it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    keep_freed_buffers()
     starter, meeting = Connection(int(sys.argv[1])), sys.argv[2]
     Thread(target=_end_with, args=(starter.fileno(),), daemon=True).start()
     team = Team(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))

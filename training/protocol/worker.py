@@ -23,6 +23,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 
 from training import runs
+from training.memory import keep_freed_buffers
 from training.parent import die_with_parent
 from training.protocol.claim import Busy, Claim, ClaimLost, Committed, Quarantined
 from training.protocol.claims import KINDS, ClaimTable
@@ -270,6 +271,7 @@ def main() -> None:
     options.add_argument("--mailbox", type=Path, help="folder of jobs and events, instead of standard input and output")
     folder = options.parse_args().mailbox
     die_with_parent()
+    keep_freed_buffers()
     calls = Pipes() if folder is None else Mailbox(folder)
     worker = Worker(calls.say)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal reaches the runner too, and it knows how to stop a worker
