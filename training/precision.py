@@ -7,7 +7,6 @@ from pathlib import Path
 from statistics import fmean, median
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxr.bundle import Bundle, Prediction
 from cxr.errors import FilmError
@@ -17,6 +16,7 @@ from cxr.manifest import MANIFEST, Manifest, read_manifest
 from cxr.precision import Proof
 from cxr.reading import SERVED, recognised
 from training.data.cohort import Cohort
+from training.data.films.unet import iou
 
 ENGINE: EngineName = "openvino"  # the one that computes in bfloat16
 
@@ -75,7 +75,7 @@ class _Differences:
             self.verdicts += exact is not other
             return
         self.verdicts += exact.film.verdict is not other.film.verdict
-        self.ious.append(_iou(exact.film.lungs, other.film.lungs))
+        self.ious.append(iou(exact.film.lungs, other.film.lungs))
         for name, given in exact.answers.items():
             self.flipped[name] += given.index != other.answers[name].index
             changes = np.abs(np.subtract(given.probabilities, other.answers[name].probabilities))
@@ -88,7 +88,3 @@ def _answered(bundle: Bundle, data: bytes) -> Prediction | None:
         return bundle.predict(data, gated=False)
     except FilmError:
         return None
-
-
-def _iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    return float((one & other).sum() / (one | other).sum())
