@@ -13,8 +13,9 @@ from cxr.errors import FilmError
 from cxr.graphs import EngineName, Precision
 from cxr.host import processor
 from cxr.manifest import MANIFEST, Manifest, read_manifest
+from cxr.pipeline import prepare_radiograph
 from cxr.precision import Proof
-from cxr.reading import SERVED, recognised
+from cxr.reading import SERVED, Radiograph, read, recognised
 from training.data.cohort import Cohort
 from training.data.films.unet import iou
 
@@ -36,7 +37,8 @@ def prove(folder: Path, films: Iterable[Path], source: str, precision: Precision
     for path in films:
         data = path.read_bytes()
         if recognised(data) in SERVED:
-            found.add(_answered(exact, data), _answered(other, data))
+            radiograph = _read(data)
+            found.add(_answered(exact, radiograph), _answered(other, radiograph))
     if not found.ious:
         raise ValueError("no film to compare precisions on: none of those given has lungs that are found")
     return Proof(
@@ -82,9 +84,19 @@ class _Differences:
             self.changes += [float(change) for change in changes]
 
 
-def _answered(bundle: Bundle, data: bytes) -> Prediction | None:
-    """None where no lungs are found."""
+def _read(data: bytes) -> Radiograph | None:
+    """None where the file is damaged."""
     try:
-        return bundle.predict(data, gated=False)
+        return read(data)
+    except FilmError:
+        return None
+
+
+def _answered(bundle: Bundle, radiograph: Radiograph | None) -> Prediction | None:
+    """None where there is nothing to answer, or no lungs are found. The input gate is not asked."""
+    if radiograph is None:
+        return None
+    try:
+        return bundle.predict_film(prepare_radiograph(radiograph, bundle.manifest.pipeline, bundle.segmenter))
     except FilmError:
         return None
