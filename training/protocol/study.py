@@ -23,13 +23,11 @@ from training.protocol.desk import WEIGHTS, sweep
 from training.protocol.estimate import expected_seconds, measured
 from training.protocol.job import Event, Job
 from training.protocol.plan import REFIT, Plan, make_plan
-from training.protocol.recipe import BackboneChoice, Recipe, find_data
+from training.protocol.recipe import SERVED, BackboneChoice, Recipe, find_data
 from training.protocol.schedule import Schedule
 from training.protocol.summary import collect, compare, summarise
 from training.protocol.unit import Unit
 from training.tracking import Tracking
-
-SERVED = "mdmt"  # the experiment whose refit is registered
 
 
 class Executor(Protocol):
