@@ -70,6 +70,7 @@ class Study:
     def __init__(self, recipe: Recipe, data: Path | None, tracking: Tracking, executor: Executor, workers: int) -> None:
         self.recipe, self.tracking = recipe, tracking
         self._data, self._executor, self._workers = find_data(recipe, data), executor, workers
+        self._graph: Path | None = None
         self._stores: dict[str, FilmStore] | None = None
         self._plan: Plan | None = None
         self._is_sound = False  # recipe and data have been held against each other
@@ -97,12 +98,14 @@ class Study:
 
     def segmenter(self, view: View) -> Path:
         """ONNX file of the lung U-Net."""
-        choice = self.recipe.segmenter
+        if self._graph is None:  # every pair of film and mask is hashed to find it
+            choice = self.recipe.segmenter
 
-        def progress(epoch: int, epochs: int) -> None:
-            view.stage("lung U-Net", epoch, epochs)
+            def progress(epoch: int, epochs: int) -> None:
+                view.stage("lung U-Net", epoch, epochs)
 
-        return lung_unet.ensure_segmenter(self._data / choice.pairs, choice.preset, self.tracking, progress).graph
+            self._graph = lung_unet.ensure_segmenter(self._data / choice.pairs, choice.preset, self.tracking, progress).graph
+        return self._graph
 
     def segmenter_is_trained(self) -> bool:
         """Whether `segmenter` would find the lung U-Net; where it would not, it needs torch."""
