@@ -32,6 +32,7 @@ from training.protocol.plan import Plan
 from training.protocol.recipe import BackboneChoice, Recipe, Scheme, SegmenterChoice
 from training.protocol.recipes import PHANTOM_COHORTS
 from training.protocol.study import Ran, Study
+from training.protocol.summary import compare
 from training.protocol.unit import Unit
 from training.registry import register
 from training.settings import Training
@@ -95,9 +96,10 @@ def journey(new_home: Callable[[], Path], tmp_path_factory: pytest.TempPathFacto
     tracking = Tracking(default_uri(home), home)
     study, first = Study(RECIPE, data, tracking, ProcessExecutor(2), 1), Watcher()
     study.run(first)
-    lines = study.compare()
+    results = study.results()
+    lines = compare(results)
     unit = study.refit(RECIPE.backbones[0], first)
-    folds = fold_figures(RECIPE, unit.backbone, study.plan(first), study.results())
+    folds = fold_figures(RECIPE, unit.backbone, study.plan(first), results)
     version, _ = register(RECIPE, unit, lines, folds, study.segmenter(first), tracking)
     promote(RECIPE.registered_name, version, "champion", "journey", tracking)
     return Journey(tracking, data, first, lines, unit, study, version)
@@ -158,11 +160,12 @@ def test_the_group_run_holds_mean_and_pooled_figures_as_the_report_shows_them(jo
 def test_the_same_recipe_again_runs_nothing_and_registers_nothing(journey: Journey) -> None:
     study, view = journey.again(), Watcher()
     assert study.run(view) == Ran(distinct=8, now=0)
-    assert study.compare() == journey.lines
+    results = study.results()
+    assert compare(results) == journey.lines
     unit = study.refit(RECIPE.backbones[0], view)
     assert (unit.fingerprint, view.to_run, view.done) == (journey.unit.fingerprint, [0, 0], [])
-    folds = fold_figures(RECIPE, unit.backbone, study.plan(view), study.results())
-    assert register(RECIPE, unit, study.compare(), folds, study.segmenter(view), journey.tracking) == (journey.version, False)
+    folds = fold_figures(RECIPE, unit.backbone, study.plan(view), results)
+    assert register(RECIPE, unit, journey.lines, folds, study.segmenter(view), journey.tracking) == (journey.version, False)
     assert view.stages == {}
 
 

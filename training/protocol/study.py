@@ -16,7 +16,7 @@ from training.data.cohort import Cohort
 from training.data.films import FilmStore, is_prepared, prepare_cohort
 from training.data.films.shelf import lock
 from training.evaluation.report import write_report
-from training.evaluation.results import Line, Results
+from training.evaluation.results import Results
 from training.protocol import lung_unet
 from training.protocol.claims import ClaimTable
 from training.protocol.desk import WEIGHTS, sweep
@@ -25,7 +25,7 @@ from training.protocol.job import Event, Job
 from training.protocol.plan import REFIT, Plan, make_plan
 from training.protocol.recipe import SERVED, BackboneChoice, Recipe, find_data
 from training.protocol.schedule import Schedule
-from training.protocol.summary import collect, compare, summarise
+from training.protocol.summary import collect, summarise
 from training.protocol.unit import Unit
 from training.tracking import Tracking
 
@@ -279,13 +279,9 @@ class Study:
         """Everything the plan has produced so far, read back from MLflow; what is missing says why."""
         return collect(self._planned(), self.recipe, self.tracking, self.claims.quarantined())
 
-    def compare(self) -> list[Line]:
-        """The comparison, read back from MLflow."""
-        return compare(self.results())
-
-    def report(self, folder: Path) -> Path:
-        """Write the report into `folder`, log it to MLflow as a run of its own, and return the page."""
-        page = write_report(self.results(), folder)
+    def report(self, results: Results, folder: Path) -> Path:
+        """Write the report on these into `folder`, log it to MLflow as a run of its own, and return the page."""
+        page = write_report(results, folder)
         experiment_id = self.tracking.experiment(f"mdmt-{self.recipe.name}")
         tags = {"mdmt.recipe": self.recipe.name}
         run_id = self.tracking.parent_run(experiment_id, "report", self.recipe.digest(), tags)
