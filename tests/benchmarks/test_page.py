@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks import page
+from benchmarks import page, peers
 from benchmarks.page import Goal, table
 from benchmarks.serving.load import Load
 from benchmarks.serving.report import Bare, Cell, Measured, Results, blocks
@@ -31,6 +31,12 @@ def test_a_package_is_first_looked_for_in_the_environment_of_the_peers(tmp_path:
     (tmp_path / "numpy-0.0.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 0.0.1\n")
     assert page.versions(("numpy",), [tmp_path]) == [("numpy", "0.0.1")]
     assert page.versions(("numpy",)) != [("numpy", "0.0.1")]
+
+
+def test_the_environment_of_the_peers_sees_the_packages_of_the_project(tmp_path: Path) -> None:
+    python, missing = peers.environment(("no-such-package",), ("numpy",), tmp_path / "peers")  # nothing is to be installed
+    assert missing == "" and python == tmp_path / "peers" / "bin" / "python"
+    assert [file.name for file in peers.site_packages(tmp_path / "peers").iterdir()] == ["project.pth"]
 
 
 def test_tables_and_verdicts() -> None:

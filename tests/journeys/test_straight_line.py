@@ -15,13 +15,13 @@ from safetensors.torch import load_file
 from cxr.bundle import Bundle
 from cxr.engine import softmax
 from cxr.manifest import WEIGHTS
-from cxr.pipeline import PipelineSpec
 from cxr.tasks import PROGNOSIS, SEVERITY
 from services.executors.process import ProcessExecutor
 from serving.client import NoAnswer, post_film, wait_until_ready
 from serving.server import running
 from serving.settings import Settings
 from tests.serving.tiny_bundle import encoded
+from tests.training.protocol.tiny import tiny_recipe
 from training.data.cohorts.phantom import PhantomSpec, generate
 from training.evaluation.results import Line
 from training.gate import fold_figures
@@ -29,8 +29,6 @@ from training.learning.fitting import predict
 from training.learning.network import create
 from training.promotion import promote
 from training.protocol.plan import Plan
-from training.protocol.recipe import BackboneChoice, Recipe, Scheme, SegmenterChoice
-from training.protocol.recipes import PHANTOM_COHORTS
 from training.protocol.study import Ran, Study
 from training.protocol.summary import compare
 from training.protocol.unit import Unit
@@ -39,16 +37,9 @@ from training.settings import Training
 from training.tracking import Tracking, default_uri
 
 PHANTOM = PhantomSpec.small(prognosis_films=24, severity_films=24, lung_pairs=10, pixels=(128, 192), canvas=192, seed=1)
-RECIPE = Recipe(
+RECIPE = tiny_recipe(
     name="journey",
-    description="one epoch, two folds, one centre left out",
-    data=("nowhere",),
-    cohorts=PHANTOM_COHORTS,
-    segmenter=SegmenterChoice(preset="smoke"),
-    pipeline=PipelineSpec(size=64),
-    backbones=(BackboneChoice(name="shufflenet_v2_x0_5", weights="scratch"),),
     experiments=("stl-prognosis", "stl-severity", "ft", "mdmt"),
-    schemes=(Scheme(kind="cv", folds=2),),
     training=Training(batch_size=16, max_epochs=1, patience=1, warmup_epochs=0, hidden=16),
 )
 
