@@ -110,7 +110,10 @@ class Study:
     def segmenter_is_trained(self) -> bool:
         """Whether `segmenter` would find the lung U-Net; where it would not, it needs torch."""
         choice = self.recipe.segmenter
-        return lung_unet.is_trained(self._data / choice.pairs, choice.preset, self.tracking)
+        if self._graph is None:
+            found = lung_unet.find_segmenter(self._data / choice.pairs, choice.preset, self.tracking)
+            self._graph = found and found.graph
+        return self._graph is not None
 
     def films_are_prepared(self, view: View) -> bool:
         """Whether `films` would find every film prepared. The U-Net must be trained."""
