@@ -113,13 +113,14 @@ def run(
     """Run every unit of the recipe that is not finished, and print the comparison."""
     from services.console import StudyView, comparison
     from training.protocol.study import UnitsFailed
+    from training.protocol.summary import compare
 
     with StudyView(out) as view:
         ready = study(recipe, data, workers)
         if forgive:
             ready.claims.forgive(ready.plan(view).distinct)
         ran = ready.run(view)
-        lines = ready.compare()
+        lines = compare(ready.results())
     out.print(
         f"{ran.distinct} units, {ran.now} run now, {ran.distinct - ran.now - len(ran.failed) - len(ran.skipped)} found finished"
     )
@@ -138,13 +139,15 @@ def report(
     """Write the report of a recipe (HTML page, CSV, Markdown) from what MLflow holds, and log it there."""
     from services.console import StudyView, comparison
     from training.evaluation.table import markdown as as_markdown
+    from training.protocol.summary import compare
 
     with StudyView(out) as view:
         ready = study(recipe, data, CORES)
         ready.plan(view)
+        results = ready.results()
         if not markdown:
-            page = ready.report(folder or home() / "reports" / ready.recipe.name)
-        lines = ready.compare()
+            page = ready.report(results, folder or home() / "reports" / ready.recipe.name)
+    lines = compare(results)
     if markdown:
         sys.stdout.write(as_markdown(lines))
         return

@@ -1,4 +1,4 @@
-"""What this host has: its cores, and the engine that is fastest on its processor."""
+"""What this host has: its processor and cores, and the engine that is fastest on them."""
 
 import json
 import os
@@ -46,9 +46,19 @@ def _timed(folder: Path, engine: EngineName) -> float:
 
 def processor() -> str:
     """Name of this processor."""
+    return _told("model name") or platform.machine()
+
+
+def instructions() -> tuple[str, ...]:
+    """What this processor understands, as the kernel names it ("avx2", "amx_bf16", …); empty where the kernel does not say."""
+    return tuple(_told("flags").split())
+
+
+def _told(field: str) -> str:
+    """What the kernel says of the first core; empty where it says nothing."""
     about = Path("/proc/cpuinfo")
     lines = about.read_text().splitlines() if about.is_file() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
 
 
 def cores() -> int:

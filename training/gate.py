@@ -28,7 +28,6 @@ from training.evaluation.results import Results
 from training.evaluation.statistics import compare
 from training.protocol.plan import Plan
 from training.protocol.recipe import BackboneChoice, Recipe
-from training.protocol.study import SERVED
 from training.protocol.unit import Unit
 from training.tracking import Tracking, TrackingError
 
@@ -61,8 +60,8 @@ class Check(BaseModel):
 
 
 def fold_figures(recipe: Recipe, backbone: BackboneChoice, plan: Plan, results: Results) -> FoldFigures:
-    """What is recorded with a version: of the headline task on the first scheme and the last subset, as in `promotion.pick`."""
-    where = (SERVED, recipe.subsets[-1].name, recipe.schemes[0].kind, backbone.name, backbone.weights)
+    """What is recorded with a version: of the headline task in the group that `promotion.pick` looks at too."""
+    where = (*recipe.served_group, backbone.name, backbone.weights)
     figures = {
         (found.repeat, found.fold): {metric: found.figures[metric] for metric in HEADLINE if metric in found.figures}
         for found in results.units
@@ -74,7 +73,7 @@ def fold_figures(recipe: Recipe, backbone: BackboneChoice, plan: Plan, results: 
     folds = {
         _tested(unit, recipe.headline): figures[unit.repeat, unit.fold] for unit in units if (unit.repeat, unit.fold) in figures
     }
-    return FoldFigures(task=recipe.headline, scheme=recipe.schemes[0].kind, metric=recipe.pick, folds=folds)
+    return FoldFigures(task=recipe.headline, scheme=recipe.served_group[2], metric=recipe.pick, folds=folds)
 
 
 def _tested(unit: Unit, task: str) -> str:

@@ -7,16 +7,17 @@ from pathlib import Path
 from statistics import fmean, median
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxr.bundle import Bundle, Prediction
 from cxr.errors import FilmError
 from cxr.graphs import EngineName, Precision
 from cxr.host import processor
 from cxr.manifest import MANIFEST, Manifest, read_manifest
+from cxr.pipeline import prepare_radiograph
 from cxr.precision import Proof
-from cxr.reading import SERVED, recognised
+from cxr.reading import SERVED, Radiograph, read, recognised
 from training.data.cohort import Cohort
+from training.data.films.unet import iou
 
 ENGINE: EngineName = "openvino"  # the one that computes in bfloat16
 
@@ -36,7 +37,8 @@ def prove(folder: Path, films: Iterable[Path], source: str, precision: Precision
     for path in films:
         data = path.read_bytes()
         if recognised(data) in SERVED:
-            found.add(_answered(exact, data), _answered(other, data))
+            radiograph = _read(data)
+            found.add(_answered(exact, radiograph), _answered(other, radiograph))
     if not found.ious:
         raise ValueError("no film to compare precisions on: none of those given has lungs that are found")
     return Proof(
@@ -75,20 +77,26 @@ class _Differences:
             self.verdicts += exact is not other
             return
         self.verdicts += exact.film.verdict is not other.film.verdict
-        self.ious.append(_iou(exact.film.lungs, other.film.lungs))
+        self.ious.append(iou(exact.film.lungs, other.film.lungs))
         for name, given in exact.answers.items():
             self.flipped[name] += given.index != other.answers[name].index
             changes = np.abs(np.subtract(given.probabilities, other.answers[name].probabilities))
             self.changes += [float(change) for change in changes]
 
 
-def _answered(bundle: Bundle, data: bytes) -> Prediction | None:
-    """None where no lungs are found."""
+def _read(data: bytes) -> Radiograph | None:
+    """None where the file is damaged."""
     try:
-        return bundle.predict(data, gated=False)
+        return read(data)
     except FilmError:
         return None
 
 
-def _iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    return float((one & other).sum() / (one | other).sum())
+def _answered(bundle: Bundle, radiograph: Radiograph | None) -> Prediction | None:
+    """None where there is nothing to answer, or no lungs are found. The input gate is not asked."""
+    if radiograph is None:
+        return None
+    try:
+        return bundle.predict_film(prepare_radiograph(radiograph, bundle.manifest.pipeline, bundle.segmenter))
+    except FilmError:
+        return None

@@ -19,8 +19,7 @@ from training import runs
 from training.evaluation.metrics import mean_and_sd
 from training.evaluation.results import Line
 from training.gate import Check, check_against, check_version
-from training.protocol.recipe import BackboneChoice, Recipe, RecipeError
-from training.protocol.study import SERVED
+from training.protocol.recipe import SERVED, BackboneChoice, Recipe, RecipeError
 from training.tracking import Tracking
 
 EXPERIMENT, KIND = "promotions", "promotion"
@@ -65,8 +64,7 @@ def pick(recipe: Recipe, lines: Sequence[Line]) -> BackboneChoice:
     releases of the data."""
     candidates = [
         line for line in lines
-        if (line.experiment, line.subset, line.scheme, line.task)
-        == (SERVED, recipe.subsets[-1].name, recipe.schemes[0].kind, recipe.headline)
+        if (line.experiment, line.subset, line.scheme) == recipe.served_group and line.task == recipe.headline
         and line.folds[recipe.pick]
     ]  # fmt: skip
     if not candidates:

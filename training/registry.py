@@ -4,7 +4,7 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 
 from cxr.conformal import SetLimits
 from cxr.engine import EVIDENCE, Engine, softmax
-from cxr.manifest import CARD, GATE, GOLDEN, MANIFEST, NETWORK, SEGMENTER, WEIGHTS, GoldenCase, Manifest, write_manifest
-from cxr.pipeline import prepare
+from cxr.manifest import CARD, GATE, GOLDEN, MANIFEST, NETWORK, SEGMENTER, WEIGHTS, GoldenCase, write_manifest
+from cxr.pipeline import Film, prepare
 from cxr.segmentation import OnnxSegmenter
 from cxr.signature import fingerprint as key_fingerprint
 from cxr.signature import public_of, sign
@@ -28,6 +28,7 @@ from training.data.cohort import Cohort
 from training.data.cohorts.phantom import PhantomSpec
 from training.data.cohorts.phantom.acquisition import expose
 from training.data.cohorts.phantom.plan import held_out_films
+from training.data.films.preparing import graph_digest
 from training.evaluation.calibration import fit_temperature
 from training.evaluation.conformal import ALPHA, thresholds
 from training.evaluation.metrics import HEADLINE
@@ -40,7 +41,6 @@ from training.learning.network import Network, export_onnx
 from training.protocol.desk import WEIGHTS as UNIT_WEIGHTS
 from training.protocol.execution import untrained
 from training.protocol.recipe import BackboneChoice, Recipe
-from training.protocol.study import SERVED
 from training.protocol.unit import Unit
 from training.runs import git_commit
 from training.tracking import Tracking
@@ -61,7 +61,7 @@ def register(
     Returns (version, whether it is new): an equal bundle is not registered twice.
     """
     run_id = tracking.find(unit.fingerprint).info.run_id
-    parts = [unit.fingerprint, hashlib.sha256(segmenter.read_bytes()).hexdigest(), recipe.digest(), str(REVISION)]
+    parts = [unit.fingerprint, graph_digest(segmenter), recipe.digest(), str(REVISION)]
     parts += ["proved"] * prove
     if key := signing_key():  # an equal bundle signed by another is another version
         parts.append(key_fingerprint(public_of(key)))
@@ -75,7 +75,7 @@ def register(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "bundle"
         honest = estimates_of(recipe, unit.backbone, lines)
-        write_bundle(folder, recipe, unit, run_id, honest, segmenter, tracking, cohorts, prove)
+        write_bundle(folder, recipe, unit, run_id, honest, segmenter, tracking, cohorts, prove, key)
         tags = {BUNDLE_TAG: fingerprint, "mdmt.recipe": recipe.name, "mdmt.unit": unit.fingerprint, **_estimates(honest)}
         tags["mdmt.recipe_digest"] = recipe.digest()
         tags[FOLDS] = folds.model_dump_json()
@@ -84,15 +84,16 @@ def register(
 
 def estimates_of(recipe: Recipe, backbone: BackboneChoice, lines: Sequence[Line]) -> list[Line]:
     """The lines that speak for the served network: same experiment and films, same backbone, started from the same weights."""
-    served = (SERVED, recipe.subsets[-1].name, backbone.name, backbone.weights)
+    experiment, subset, _ = recipe.served_group
+    served = (experiment, subset, backbone.name, backbone.weights)
     return [line for line in lines if (line.experiment, line.subset, line.backbone, line.weights) == served]
 
 
 def write_bundle(
     folder: Path, recipe: Recipe, unit: Unit, run_id: str, lines: Sequence[Line], segmenter: Path, tracking: Tracking,
-    cohorts: Sequence[Cohort] = (), prove: bool = False,
-) -> Manifest:  # fmt: skip
-    """Everything that a served version is made of, into a new `folder`. `run_id` is the run that trained `unit`."""
+    cohorts: Sequence[Cohort], prove: bool, key: str | None,
+) -> None:  # fmt: skip
+    """Everything that a served version is made of, into a new `folder`. `run_id` is the run that trained `unit`; `key` signs."""
     tasks = by_name(unit.tasks)
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
@@ -105,10 +106,8 @@ def write_bundle(
     temperatures = {name: fit_temperature(logits, truth) for name, (logits, truth) in judged.items()}
     limits = {name: _set_limits(softmax(logits, temperatures[name]), truth) for name, (logits, truth) in judged.items()}
     (folder / SEGMENTER).write_bytes(segmenter.read_bytes())
-    names = golden_names()
-    for name, film in zip(names, golden_films(), strict=True):
-        (folder / name).write_bytes(film)
-    if gate := gate_of(cohorts, recipe.pipeline, OnnxSegmenter.from_file(segmenter)):
+    lungs = OnnxSegmenter.from_file(segmenter)
+    if gate := gate_of(cohorts, recipe.pipeline, lungs):
         (folder / GATE).write_text(gate.model_dump_json())
     table = [(line.scheme, line.task, str(line.films), *(percent(line.folds[m]) for m in HEADLINE)) for line in lines]
     films = {c: sum(s.cohort == c for s in unit.sheet.samples) for c in sorted({s.cohort for s in unit.sheet.samples})}
@@ -127,18 +126,18 @@ def write_bundle(
         "backbone": backbone,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    golden, *more = (_golden_case(folder, name, recipe, tasks, temperatures) for name in names)
+    engine = Engine((folder / NETWORK).read_bytes(), tasks, temperatures)
+    golden = dict(zip(golden_names(), golden_films(), strict=True))
+    for name, film in golden.items():
+        (folder / name).write_bytes(film)
+    cases = {name: _golden_case(prepare(film, recipe.pipeline, lungs), engine) for name, film in golden.items()}
     mix = {task.name: _class_mix(task.classes, judged[task.name][0]) for task in tasks}
-    manifest = write_manifest(
-        folder, recipe.pipeline, tasks, temperatures, golden, lineage, limits, dict(zip(names[1:], more, strict=True)), mix
-    )
+    write_manifest(folder, recipe.pipeline, tasks, temperatures, cases.pop(GOLDEN), lineage, limits, cases, mix)
     if prove:
-        films = precision.films_of(cohorts)
-        proof = precision.prove(folder, films, f"{recipe.name}: {', '.join(cohort.name for cohort in cohorts)}")
-        manifest = precision.write_proof(folder, "bfloat16", proof)
-    if key := signing_key():
+        source = f"{recipe.name}: {', '.join(cohort.name for cohort in cohorts)}"
+        precision.write_proof(folder, "bfloat16", precision.prove(folder, precision.films_of(cohorts), source))
+    if key:
         sign(folder, (folder / MANIFEST).read_bytes(), key)
-    return manifest
 
 
 def _save_onnx(network: Network, size: int, graph: Path, folder: Path) -> None:
@@ -195,9 +194,8 @@ def _class_mix(classes: Sequence[str], logits: NDArray[np.float64]) -> dict[str,
     return {label: float(count) / max(1, len(logits)) for label, count in zip(classes, counts, strict=True)}
 
 
-def _golden_case(folder: Path, name: str, recipe: Recipe, tasks: Sequence, temperatures: Mapping[str, float]) -> GoldenCase:
-    film = prepare((folder / name).read_bytes(), recipe.pipeline, OnnxSegmenter.from_file(folder / SEGMENTER))
-    rows = Engine((folder / NETWORK).read_bytes(), tasks, temperatures).probabilities(film.pixels[None])
+def _golden_case(film: Film, engine: Engine) -> GoldenCase:
+    rows = engine.probabilities(film.pixels[None])
     return GoldenCase(
         probabilities={name: [float(p) for p in row[0]] for name, row in rows.items()}, box=film.box, film_digest=film.digest
     )

@@ -1,11 +1,11 @@
 """How a network is trained, as a value: the numbers of section 3.2 of the paper are the defaults. No torch here: plans read this too."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from cxr.host import instructions
 from cxr.tasks import TASKS
 from training.data.lung_pairs import BEHIND_HEART
 
@@ -170,5 +170,4 @@ def fast_bfloat16() -> bool:
 
     Read from the kernel, not from torch: whoever only asks whether a U-Net is trained already should not have to import torch.
     """
-    processor = Path("/proc/cpuinfo")
-    return processor.is_file() and " amx_bf16" in processor.read_text()
+    return "amx_bf16" in instructions()

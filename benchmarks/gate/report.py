@@ -1,16 +1,15 @@
 """The findings as Markdown."""
 
-import os
-import platform
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from math import sqrt
-from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks import page
 from benchmarks.gate.cases import AS_IT_IS
+from benchmarks.page import Goal, table
 from cxr.gate import GateModel
 
+PACKAGES = ("numpy", "scikit-learn", "onnxruntime", "pillow")
 ACCEPTED_GOAL, REFUSED_GOAL = 0.95, 0.95
 Z = 1.959964  # of a 95 % interval
 
@@ -43,61 +42,44 @@ class Evaluated(NamedTuple):
     milliseconds: Mapping[str, float]
 
 
-def write(path: Path, evaluated: Sequence[Evaluated], absent: Mapping[str, str], most: int) -> None:
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "scikit-learn", "onnxruntime", "pillow"))
-    lines = [
-        "# The input gate",
-        "",
-        f"`python -m benchmarks.gate.run --most {most}` on {_processor()}, {os.cpu_count()} cores, "
-        f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}, Python {platform.python_version()}, {versions}. Not a medical "
-        "device. Intervals are Wilson's, 95 %; films of one patient are not independent, so they are somewhat too narrow.",
-        "",
-    ]
-    for found in evaluated:
-        lines += _section(found)
-    for name, reason in absent.items():
-        lines += [f"## {name}", "", f"Not measured: {reason}", ""]
-    path.write_text("\n".join(lines))
+def blocks(evaluated: Sequence[Evaluated], absent: Mapping[str, str]) -> list[str]:
+    about = (
+        "Intervals are Wilson's, 95 %; films of one patient are not independent, so they are somewhat too narrow. Each figure is of gates "
+        "that have not seen the patient."
+    )
+    measured = [block for found in evaluated for block in _section(found)]
+    missing = [block for name, reason in absent.items() for block in (f"## {name}", f"Not measured: {reason}")]
+    goals = page.goals(goal for found in evaluated for goal in goals_of(found))
+    return [*page.head("The input gate", about, PACKAGES, "one"), goals, *measured, *missing]
+
+
+def goals_of(found: Evaluated) -> list[Goal]:
+    refused = _refused(found)
+    every = Rate(sum(rate.count for rate in refused.values()), sum(rate.n for rate in refused.values()))
+    goals = (
+        ("held-out frontal films pass", found.passed[AS_IT_IS], ACCEPTED_GOAL),
+        ("inverted films are refused", refused["inverted"], REFUSED_GOAL),
+        ("spoilt films of all kinds are refused", every, REFUSED_GOAL),
+    )
+    return [Goal(f"{found.recipe}: {text} ≥ {goal:.0%}", str(rate), rate.count / rate.n >= goal) for text, rate, goal in goals]
+
+
+def _refused(found: Evaluated) -> dict[str, Rate]:
+    """By kind of spoilt picture."""
+    return {kind: Rate(rate.n - rate.count, rate.n) for kind, rate in found.passed.items() if kind != AS_IT_IS and rate.n}
 
 
 def _section(found: Evaluated) -> list[str]:
     frontal = found.passed[AS_IT_IS]
-    spoilt = {kind: Rate(rate.n - rate.count, rate.n) for kind, rate in found.passed.items() if kind != AS_IT_IS and rate.n}
-    inverted = spoilt["inverted"]
-    every = Rate(sum(rate.count for rate in spoilt.values()), sum(rate.n for rate in spoilt.values()))
-    goals = (
-        ("held-out frontal films pass", frontal, ACCEPTED_GOAL),
-        ("inverted films are refused", inverted, REFUSED_GOAL),
-        ("spoilt films of all kinds are refused", every, REFUSED_GOAL),
-    )  # fmt: skip
+    refused = {"frontal film as it is": Rate(frontal.n - frontal.count, frontal.n)} | _refused(found)
     return [
         f"## {found.recipe}",
-        "",
         f"{found.gate.films} films of {', '.join(found.gate.cohorts)}; threshold {found.gate.threshold:.2f}, which "
-        f"{found.gate.accepted:.1%} of held-out films stay under. Each figure below is of gates that have not seen the patient.",
-        "",
-        "| goal | figure | reached |",
-        "|---|---|---|",
-        *(f"| {text} ≥ {goal:.0%} | {rate} | {'yes' if rate.count / rate.n >= goal else 'no'} |" for text, rate, goal in goals),
-        "",
-        "| picture | refused |",
-        "|---|---|",
-        f"| frontal film as it is | {Rate(frontal.n - frontal.count, frontal.n)} |",
-        *(f"| {kind} | {rate} |" for kind, rate in spoilt.items()),
-        "",
-        "| file | answer | score |",
-        "|---|---|---|",
-        *(f"| {name} | {text} | {'' if score is None else f'{score:.2f}'} |" for name, (text, score) in found.said.items()),
-        "",
-        "| work | own CPU, ms (median) |",
-        "|---|---|",
-        *(f"| {name} | {value:.1f} |" for name, value in found.milliseconds.items()),
-        "",
+        f"{found.gate.accepted:.1%} of held-out films stay under.",
+        table(("picture", "refused"), refused.items()),
+        table(
+            ("file", "answer", "score"),
+            [(name, text, "" if score is None else f"{score:.2f}") for name, (text, score) in found.said.items()],
+        ),
+        table(("work", "own CPU, ms (median)"), [(name, f"{value:.1f}") for name, value in found.milliseconds.items()]),
     ]
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()

@@ -7,28 +7,31 @@ last fifth, five times; then it is fitted to all, and asked about pictures of ot
 import argparse
 import csv
 import sys
-import time
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
 
+from rich.console import Console
 from sklearn.model_selection import GroupKFold
 
-from benchmarks.gate.cases import AS_IT_IS, SPOILT, Shown, as_fitted, oddities, of_cohorts, other_pictures, outcome
-from benchmarks.gate.report import Evaluated, Rate, write
+from benchmarks import page
+from benchmarks.clock import middle, spent
+from benchmarks.gate.cases import AS_IT_IS, SPOILT, Gray, Shown, as_fitted, oddities, of_cohorts, other_pictures, outcome
+from benchmarks.gate.report import Evaluated, Rate, blocks
+from benchmarks.page import ROOT
 from cxr.gate import Gate
-from cxr.measures import Seen, measure
+from cxr.measures import measure
 from cxr.pipeline import PipelineSpec, look
 from cxr.reading import read
 from cxr.segmentation import OnnxSegmenter
+from services.console import StudyView
 from services.environment import tracking
-from training.data.cohort import Cohort, CohortError
+from services.executors.process import ProcessExecutor
+from training.data.cohort import CohortError
 from training.input_gate import FOLDS, fit_gate, is_enough
-from training.protocol import lung_unet
 from training.protocol.recipe import Recipe, RecipeError, find_data, load_recipe
+from training.protocol.study import Study
 
-OUTPUT = Path(__file__).parents[1] / "gate.md"
+OUTPUT = ROOT / "benchmarks" / "gate.md"
 REPEATS = 30  # of one film, where the gate is timed
 
 
@@ -46,20 +49,17 @@ def main() -> None:
             evaluated.append(_evaluated(load_recipe(name), Path(folder) if folder else None, chosen.most))
         except (RecipeError, CohortError) as error:
             absent[name] = str(error).splitlines()[0]
-    write(chosen.output, evaluated, absent, chosen.most)
+    page.write(chosen.output, blocks(evaluated, absent))
     sys.stdout.write(chosen.output.read_text())
 
 
 def _evaluated(recipe: Recipe, folder: Path | None, most: int) -> Evaluated:
     """Raises RecipeError or CohortError where films or U-Net are not here."""
-    data, tracked = find_data(recipe, folder), tracking()
-    sources = [(s, import_module(f"training.data.cohorts.{s.reader}")) for s in recipe.cohorts]
-    cohorts = [Cohort(s.name, reader.load(data / s.path, **s.options).rows) for s, reader in sources]
-    pairs, preset = data / recipe.segmenter.pairs, recipe.segmenter.preset
-    if not lung_unet.is_trained(pairs, preset, tracked):
+    study, data = Study(recipe, folder, tracking(), ProcessExecutor(1), 1), find_data(recipe, folder)
+    if not study.segmenter_is_trained():
         raise RecipeError(f"its lung U-Net is not trained here: `mdmt segmenter train --recipe {recipe.name}` does")
-    segmenter = OnnxSegmenter.from_file(lung_unet.ensure_segmenter(pairs, preset, tracked).graph)
-    shown = list(of_cohorts(cohorts, recipe.pipeline, segmenter, most))
+    segmenter = OnnxSegmenter.from_file(study.segmenter(StudyView(Console(stderr=True))))
+    shown = list(of_cohorts(study.cohorts, recipe.pipeline, segmenter, most))
     films = as_fitted(shown)
     if not is_enough(films):
         raise RecipeError(f"{len(films)} films are too few for a gate")
@@ -90,29 +90,14 @@ def _held_out(shown: Sequence[Shown]) -> dict[str, Rate]:
     return {kind: Rate(*counts) for kind, counts in passed.items()}
 
 
-def _milliseconds(gate: Gate, gray, spec: PipelineSpec, segmenter: OnnxSegmenter) -> dict[str, float]:  # type: ignore[no-untyped-def]
+def _milliseconds(gate: Gate, gray: Gray, spec: PipelineSpec, segmenter: OnnxSegmenter) -> dict[str, float]:
     """Median own CPU time: of the gate's part for a film, and of a refusal that tries every remedy."""
     seen = look(gray, spec, segmenter)
-
-    def again(picture) -> Seen:  # type: ignore[no-untyped-def]
-        return look(picture, spec, segmenter)
-
-    def refuse() -> None:
-        gate._remedy(gray, again)
-
-    return {
-        "measures and score of a film": _median(lambda: gate.score(measure(seen))),
-        "search for a remedy": _median(refuse),
+    works: dict[str, Callable[[], object]] = {
+        "measures and score of a film": lambda: gate.score(measure(seen)),
+        "search for a remedy": lambda: gate._remedy(gray, lambda picture: look(picture, spec, segmenter)),
     }
-
-
-def _median(work) -> float:  # type: ignore[no-untyped-def]
-    times = []
-    for _ in range(REPEATS):
-        start = time.process_time()
-        work()
-        times.append((time.process_time() - start) * 1e3)
-    return median(times)
+    return {name: 1000 * middle([spent(work) for _ in range(REPEATS)]).cpu for name, work in works.items()}
 
 
 if __name__ == "__main__":

@@ -3,15 +3,13 @@
 `python -m benchmarks.grid.packing BACKBONE SIZE BATCH THREADS SECONDS` is one of the contenders.
 """
 
-import os
-import subprocess
 import sys
 import time
-from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[2]
+from benchmarks.side_by_side import side_by_side, wait_for_the_others
+
 CASES = (("shufflenet_v2_x0_5", 96, 64), ("mobilenet_v2", 96, 32), ("resnet18", 96, 32))
 
 
@@ -24,6 +22,11 @@ class Packed(NamedTuple):
     one: float  # 1 unit × 1 thread
     threads: float  # 1 unit × 2 threads
     units: float  # 2 units × 1 thread
+
+    @property
+    def gain(self) -> float:
+        """Of sharing the cores between units, against one unit on both."""
+        return self.units / self.threads
 
 
 def measure(rounds: int, seconds: float, cases: tuple[tuple[str, int, int], ...] = CASES) -> list[Packed]:
@@ -39,27 +42,8 @@ def measure(rounds: int, seconds: float, cases: tuple[tuple[str, int, int], ...]
 
 
 def _together(case: tuple[str, int, int], units: int, threads: int, seconds: float) -> float:
-    command = [sys.executable, "-m", "benchmarks.grid.packing", *map(str, (*case, threads, seconds))]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
-    ready = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment)
-        for _ in range(units)
-    ]
-    for process in ready:
-        _line(process)  # imported and warm
-    for process in ready:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    rates = [float(_line(process)) for process in ready]
-    for process in ready:
-        process.communicate()
-    return sum(rates)
-
-
-def _line(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout is not None
-    return process.stdout.readline()
+    rates = side_by_side("benchmarks.grid.packing", (*case, threads, seconds), units, {"OMP_NUM_THREADS": str(threads)})
+    return sum(map(float, rates))
 
 
 def train(backbone: str, size: int, batch: int, threads: int, seconds: float) -> None:
@@ -82,9 +66,7 @@ def train(backbone: str, size: int, batch: int, threads: int, seconds: float) ->
 
     for _ in range(3):
         step()
-    sys.stdout.write("warm\n")
-    sys.stdout.flush()
-    sys.stdin.readline()
+    wait_for_the_others()
     begun, steps = time.perf_counter(), 0
     while time.perf_counter() - begun < seconds:
         step()

@@ -8,20 +8,19 @@ leaves a JSON file in state/bench/grid; benchmarks/grid.md has a row per file.
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.clock import spent
+from benchmarks.page import ROOT
 from cxr.pipeline import PipelineSpec
 from training.protocol.recipe import BackboneChoice, Recipe, Running, Scheme, SegmenterChoice
 from training.protocol.recipes import PHANTOM_COHORTS
 from training.settings import Training
 
-ROOT = Path(__file__).parents[2]
 STATE = ROOT / "state" / "bench" / "grid"
 PHANTOM = ("--prognosis", "64", "--severity", "30", "--films-per-subject", "1", "--pairs", "24", "--seed", "55")
 WORKERS, FOLDS = 2, 5
@@ -61,18 +60,17 @@ def main() -> None:
     mdmt(ROOT, home, "phantom", "--folder", phantom, *PHANTOM)
     study = ("--recipe", file, "--data", phantom, "--workers", WORKERS)
     mdmt(checkout, home, "prepare", *study)
-    before, begun = _cpu(), time.perf_counter()
-    mdmt(checkout, home, "run", *study)
-    took = {"wall": time.perf_counter() - begun, "cpu": _cpu() - before}
+    took = spent(lambda: mdmt(checkout, home, "run", *study))
     units = len(EXPERIMENTS) * FOLDS * given.repeats
-    found = {"commit": commit, "units": units, "workers": WORKERS, "at": datetime.now(UTC).isoformat(timespec="minutes")} | took
+    found = {"commit": commit, "units": units, "workers": WORKERS, "at": datetime.now(UTC).isoformat(timespec="minutes")}
+    found |= {"wall": took.wall, "cpu": took.cpu}
     (given.state / f"protocol-{commit}.json").write_text(json.dumps(found))
     shutil.rmtree(home)
     sys.stdout.write(f"{json.dumps(found)}\n")
 
 
 def mdmt(checkout: Path, home: Path, verb: str, *arguments: object) -> None:
-    """A verb of that checkout on that home. Raises CalledProcessError with what it said."""
+    """A verb of that checkout on that home; where it fails, what it said ends this process too."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "MDMT_"))}
     environment = clean | {"MDMT_HOME": str(home), "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(checkout / "mdmt.py"), verb, *map(str, arguments)]
@@ -86,11 +84,6 @@ def _commit(checkout: Path) -> str:
         return subprocess.run(["git", *arguments], cwd=checkout, capture_output=True, text=True, check=True).stdout.strip()
 
     return git("rev-parse", "HEAD")[:12] + ("-with-changes" if git("status", "--porcelain") else "")
-
-
-def _cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
+from tests.cxr.dicoms import dicom
 from training.data.cohort import Cohort, Row
 from training.data.cohorts.phantom import PhantomSpec, generate
 from training.data.cohorts.phantom.acquisition import expose
@@ -38,25 +37,9 @@ def _write(path: Path, picture: np.ndarray) -> None:
     rng = np.random.default_rng(int(path.stem))
     grainy = np.clip(picture + rng.normal(0, 0.004, picture.shape), 0, 1)
     if path.suffix == ".dcm":
-        _write_dicom(path, (grainy * 65535).astype(np.uint16))
+        path.write_bytes(dicom((grainy * 65535).astype(np.uint16)))
     else:
         Image.fromarray((grainy * 255).astype(np.uint8)).save(path, quality=90)
-
-
-def _write_dicom(path: Path, stored: np.ndarray) -> None:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
-    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["mdmt benchmark", path.stem])
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dicom = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    dicom.SOPClassUID, dicom.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    dicom.Modality, dicom.ViewPosition, dicom.BodyPartExamined, dicom.PatientName = "DX", "PA", "CHEST", "PHANTOM"
-    dicom.SamplesPerPixel, (dicom.Rows, dicom.Columns), dicom.PhotometricInterpretation = 1, stored.shape, "MONOCHROME2"
-    dicom.BitsAllocated = dicom.BitsStored = 16
-    dicom.HighBit, dicom.PixelRepresentation = 15, 0
-    dicom.PixelData = stored.tobytes()
-    dicom["PixelData"].VR = "OW"
-    dicom.save_as(path, enforce_file_format=True)
 
 
 def cohort(files: list[Path], copies: int, folder: Path) -> Cohort:

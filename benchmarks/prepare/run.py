@@ -15,16 +15,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks import page
+from benchmarks.page import ROOT
 from benchmarks.prepare import material, stages
-from benchmarks.prepare.report import Figures, write
+from benchmarks.prepare.report import PUBLISHED, Figures, blocks
 from cxr.pipeline import PipelineSpec
 from training.data.films import JOURNAL, prepare_cohort, unet
 from training.data.films.manifest import Ledger, read_journal
 from training.data.films.preparing import graph_digest, store_folder
 
-ROOT = Path(__file__).parents[2]
 STATE, OUTPUT = ROOT / "state" / "bench" / "prepare", ROOT / "benchmarks" / "prepare.md"
-PUBLISHED = 6293  # films of the paper's two data sets
 SPEC = PipelineSpec()
 
 
@@ -55,7 +55,7 @@ def main() -> None:
     costs = stages.measure(some, SPEC, graph, unet.fastest(engines), trials)
     cut = bench.killed(copies)
     figures = Figures(len(files), copies, engines, runs, median(usual), costs, cut, bench.opening(), given.quick)
-    write(given.output, figures)
+    page.write(given.output, blocks(figures))
     shutil.rmtree(work)
     sys.stdout.write(f"{given.output}\n")
 

@@ -18,7 +18,7 @@ from cxr.intensity import to_gray8
 from cxr.pipeline import PipelineSpec
 from cxr.reading import TRAINING, Limits, read
 from cxr.segmentation import OnnxSegmenter, clean, judge
-from training.data.films.unet import REFERENCE, Way
+from training.data.films.unet import Way
 
 
 class Stage(NamedTuple):
@@ -112,9 +112,7 @@ def measure(paths: Sequence[Path], spec: PipelineSpec, graph: Path, way: Way, ro
             own.setdefault(stage.name, []).append(medians["the product's"])
             best.setdefault(stage.name, []).append(medians[winner])
             winners.setdefault(stage.name, []).append(winner)
-    return {
-        name: Cost(float(np.mean(own[name])), float(np.mean(best[name])), _counted(winners[name])) for name in own
-    }  # fmt: skip
+    return {name: Cost(float(np.mean(own[name])), float(np.mean(best[name])), _counted(winners[name])) for name in own}
 
 
 def _same(found: Any, expected: Any) -> bool:
@@ -123,6 +121,3 @@ def _same(found: Any, expected: Any) -> bool:
 
 def _counted(winners: Sequence[str]) -> str:
     return ", ".join(f"{name} ({winners.count(name)} films)" for name in sorted(set(winners)))
-
-
-__all__ = ["REFERENCE", "Cost", "measure", "stages"]

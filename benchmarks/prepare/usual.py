@@ -1,6 +1,5 @@
 """The usual pipeline: Pillow or pydicom, a floating-point window, a U-Net in eager torch, one film at a time, a PNG of 1024 pixels."""
 
-import resource
 import sys
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +9,7 @@ import pydicom
 import torch
 from PIL import Image
 
+from benchmarks.clock import now, since
 from training.learning.segmenter import LungNetwork
 from training.settings import SegmenterSettings
 
@@ -25,7 +25,7 @@ def prepare(files: list[Path], folder: Path) -> float:
     mask = np.zeros((256, 256), bool)
     mask[40:220, 30:226] = True
     network(torch.zeros(1, 1, 256, 256))
-    begun = _cpu()
+    begun = now()
     for file in files:
         if file.suffix == ".dcm":
             pixels = pydicom.dcmread(BytesIO(file.read_bytes())).pixel_array.astype(np.float64)
@@ -39,12 +39,7 @@ def prepare(files: list[Path], folder: Path) -> float:
         rows, columns = np.where(lungs)
         cut = gray[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
         Image.fromarray(cut).resize((STORED, STORED)).save(folder / f"{file.name}.png")
-    return _cpu() - begun
-
-
-def _cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+    return since(begun).cpu
 
 
 if __name__ == "__main__":

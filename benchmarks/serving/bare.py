@@ -1,6 +1,6 @@
 """The limit: the pipeline in a loop, without HTTP. `python -m benchmarks.serving.bare FOLDER FILE THREADS SECONDS ENGINE PRECISION`.
 
-Prints a JSON line when warm, waits for a line, measures, prints the milliseconds of every film and the CPU time that each took.
+One of those that run side by side; prints the milliseconds of every film and the CPU time that each took, as JSON.
 """
 
 import json
@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.side_by_side import wait_for_the_others
 from cxr.bundle import Bundle
 
 
@@ -16,9 +17,7 @@ def main() -> None:
     bundle, data = Bundle(Path(folder), int(threads), engine, precision=precision), Path(file).read_bytes()
     for _ in range(3):
         bundle.predict(data)
-    sys.stdout.write('"warm"\n')
-    sys.stdout.flush()
-    sys.stdin.readline()
+    wait_for_the_others()
     times, cpu, start = [], time.process_time(), time.perf_counter()
     while time.perf_counter() - start < float(seconds):
         began = time.perf_counter()

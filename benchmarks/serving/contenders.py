@@ -14,14 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.page import ROOT
+from benchmarks.peers import ENVIRONMENT
 from benchmarks.serving import load
 from benchmarks.serving.films import TYPES
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = ROOT / "state" / "bench-env"
-PACKAGES = {"fastapi": "fastapi", "mlflow": "mlflow", "litserve": "litserve", "bentoml": "bentoml", "ray": "ray"}
-INSTALLED = ("litserve", "bentoml", "ray[serve]")  # the others come with the project
-PEERS = tuple(PACKAGES)
+PEERS = ("fastapi", "mlflow", "litserve", "bentoml", "ray")
+PACKAGES, MODULES = ("litserve", "bentoml", "ray[serve]"), ("litserve", "bentoml", "ray.serve")  # not of the project
 BOUNDARY = "film"
 START_SECONDS = 120
 
@@ -37,26 +36,6 @@ class Networks:
     backbone: str
     unet: str
     bundle: Path
-
-
-def ensure_environment() -> str | None:
-    """The peers' own environment on top of the project's packages; None, or why there is none."""
-    python = ENVIRONMENT / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", ENVIRONMENT], check=True)
-        site = next((ENVIRONMENT / "lib").glob("python3*")) / "site-packages"
-        (site / "project.pth").write_text(_site_packages() + "\n")
-    found = subprocess.run([python, "-c", "import litserve, bentoml, ray.serve"], capture_output=True, text=True, check=False)
-    if found.returncode == 0:
-        return None
-    got = subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", *INSTALLED], capture_output=True, text=True, timeout=900, check=False
-    )
-    return None if got.returncode == 0 else "their packages could not be installed"
-
-
-def _site_packages() -> str:
-    return next(path for path in sys.path if path.endswith("site-packages"))
 
 
 def command(name: str, networks: Networks, port: int) -> list[str]:

@@ -24,7 +24,6 @@ from training.settings import SegmenterSettings
 SPEC = PipelineSpec(size=224)
 TASKS = (PROGNOSIS, SEVERITY)
 TEMPERATURES = {task.name: 1.0 for task in TASKS}
-UNETS = ("product", "resnet18")
 FAINT, DARK, STEEP = 1e-6, 0.4, 40.0
 
 

@@ -1,16 +1,16 @@
 """Measurements → Markdown; every verdict is computed from the figures."""
 
-import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from importlib import metadata
 from statistics import median
 from typing import Any, NamedTuple
 
+from benchmarks import page
+from benchmarks.page import Goal, table
+from benchmarks.peers import site_packages
 from benchmarks.serving.load import Load
-from cxr.host import cores, processor
 
-VERSIONS = ("torch", "openvino", "onnxruntime", "fastapi", "uvicorn", "mlflow", "litserve", "bentoml", "ray")
+PACKAGES = ("torch", "openvino", "onnxruntime", "fastapi", "uvicorn", "mlflow", "litserve", "bentoml", "ray")
 
 
 class Cell(NamedTuple):
@@ -51,6 +51,10 @@ class Measured:
         return median(self.loads[1].ms or [float("nan")])
 
     @property
+    def megabytes(self) -> float:
+        return self.memory * 1.048576
+
+    @property
     def best_rate(self) -> float:
         return max(load.rate for load in self.loads.values())
 
@@ -59,7 +63,6 @@ class Measured:
 class Results:
     """Lists have one entry per round."""
 
-    arguments: Sequence[str]
     rounds: int
     window: float
     bare: dict[Cell, list[Bare]] = field(default_factory=dict)
@@ -74,33 +77,31 @@ def rate(loops: list[dict[str, Any]]) -> float:
     return sum(len(loop["ms"]) / loop["seconds"] for loop in loops)
 
 
-def markdown(results: Results) -> str:
+def blocks(results: Results) -> list[str]:
     """The whole report."""
-    command = "python -m benchmarks.serving.run " + " ".join(results.arguments)
-    installed = {name: _version(name) for name in VERSIONS}
-    lines = [
-        "# Serving: the service, its peers and the limit",
-        "",
-        "Research use only, not a medical device. Generated films, seeded networks; U-Net at 256 px, crop, network at 224 px.",
-        "",
-        f"- Machine: {processor()}, {cores()} cores, Linux {platform.release()}, Python {platform.python_version()}",
-        f"- Versions: {', '.join(f'{name} {version}' for name, version in installed.items())}",
-        f"- Command: `{command.strip()}`; {results.rounds} rounds, windows of {results.window:g} s, {results.minutes:.1f} minutes",
-        "- Limit: the same preparation and graphs in a loop without HTTP on OpenVINO in float32. `p50` from one process of two threads,",
-        "  films/s from the better of that and two processes of one thread. All figures are medians over rounds; ratios are taken",
-        "  within a round. Peers run the same preparation with eager torch, in their default settings. Memory is proportional (PSS).",
-        "",
-        *_goals(results),
+    missing = "\n".join(f"- {name}: {why}" for name, why in results.missing.items())
+    return [
+        *page.head(
+            "Serving: the service, its peers and the limit", _about(results), PACKAGES, "as said", elsewhere=[site_packages()]
+        ),
+        page.goals(_goals(results)),
         *_tables(results),
         *_floors(results),
+        *(("## Not run", missing) if missing else ()),
     ]
-    if results.missing:
-        lines += ["## Not run", "", *(f"- {name}: {why}" for name, why in results.missing.items()), ""]
-    return "\n".join(lines)
 
 
-def _goals(results: Results) -> list[str]:
-    lines = ["## Goals", "", "| goal | figure | |", "|---|---|---|"]
+def _about(results: Results) -> str:
+    return (
+        "Generated films, seeded networks; U-Net at 256 px, crop, network at 224 px. "
+        f"{results.rounds} rounds, windows of {results.window:g} s, {results.minutes:.1f} minutes. All figures are medians over rounds; "
+        "ratios are taken within a round. The limit is the same preparation and graphs in a loop without HTTP on OpenVINO in float32: "
+        "`p50` from one process of two threads, films/s from the better of that and two processes of one thread. Peers run the same "
+        "preparation with eager torch, in their default settings. Memory is proportional (PSS)."
+    )
+
+
+def _goals(results: Results) -> Iterator[Goal]:
     for cell, rounds in results.bare.items():
         ours = results.measured.get((cell, "ours"), [])
         pairs = list(zip(ours, rounds, strict=False))
@@ -108,47 +109,42 @@ def _goals(results: Results) -> list[str]:
             continue
         name = f"{cell.backbone}, {cell.kind}"
         slower = median(m.p50 / b.p50 for m, b in pairs)
-        lines.append(_goal(f"{name}: p50 at c = 1 ≤ 1.10 × bare", slower, slower <= 1.10, "×"))
+        yield Goal(f"{name}: p50 at c = 1 ≤ 1.10 × bare", f"{slower:.2f}×", slower <= 1.10)
         for c in (8, 32):
             share = median(m.loads[c].rate / b.rate for m, b in pairs)
-            lines.append(_goal(f"{name}: films/s at c = {c} ≥ 0.95 × best bare", share, share >= 0.95, "×"))
+            yield Goal(f"{name}: films/s at c = {c} ≥ 0.95 × best bare", f"{share:.2f}×", share >= 0.95)
         peers = {peer: rows for (where, peer), rows in results.measured.items() if where == cell and peer != "ours"}
         if peers:
             best = max(peers, key=lambda peer: median(row.best_rate for row in peers[peer]))
             ahead = median(m.best_rate / p.best_rate for m, p in zip(ours, peers[best], strict=False))
-            lines.append(_goal(f"{name}: films/s ≥ 2.5 × best peer ({best})", ahead, ahead >= 2.5, "×"))
-            lines.append(_goal(f"{name}: films/s ≥ 5 × best peer ({best})", ahead, ahead >= 5, "×"))
-        memory, start = median(m.memory for m in ours), median(m.start for m in ours)
-        lines.append(_goal(f"{name}: memory ≤ 300 MB", memory * 1.048576, memory * 1.048576 <= 300, " MB"))
-        lines.append(_goal(f"{name}: start to first answer ≤ 2.5 s", start, start <= 2.5, " s"))
-    return [*lines, ""]
+            for wanted in (2.5, 5):
+                yield Goal(f"{name}: films/s ≥ {wanted:g} × best peer ({best})", f"{ahead:.2f}×", ahead >= wanted)
+        memory, start = median(m.megabytes for m in ours), median(m.start for m in ours)
+        yield Goal(f"{name}: memory ≤ 300 MB", f"{memory:.0f} MB", memory <= 300)
+        yield Goal(f"{name}: start to first answer ≤ 2.5 s", f"{start:.2f} s", start <= 2.5)
 
 
-def _goal(text: str, figure: float, reached: bool, unit: str) -> str:
-    return f"| {text} | {figure:.{0 if unit == ' MB' else 2}f}{unit} | {'reached' if reached else 'not reached'} |"
-
-
-def _tables(results: Results) -> list[str]:
-    lines: list[str] = []
+def _tables(results: Results) -> Iterator[str]:
     for cell, rounds in results.bare.items():
         p50, limit = median(bare.p50 for bare in rounds), median(bare.rate for bare in rounds)
         cpu = median(loop["cpu_ms"] for bare in rounds for loop in bare.narrow)
-        lines += [
-            f"## {cell.backbone}, {cell.kind}",
+        yield f"## {cell.backbone}, {cell.kind}"
+        yield f"Bare: p50 {p50:.1f} ms on two threads, {limit:.1f} films/s at best, {cpu:.1f} ms of one core per film."
+        header = (
             "",
-            f"Bare: p50 {p50:.1f} ms on two threads, {limit:.1f} films/s at best, {cpu:.1f} ms of one core per film.",
-            "",
-            "| | p50 c=1, ms (× bare) | p95 c=1 | c=8 films/s (of the limit), p95 ms | c=32 the same | errors | start s | MB |",
-            "|---|---|---|---|---|---|---|---|",
-        ]
-        for (where, name), rows in results.measured.items():
-            if where == cell:
-                lines.append(_row(name, rows, rounds))
-        lines.append("")
-    return lines
+            "p50 c=1, ms (× bare)",
+            "p95 c=1",
+            "c=8 films/s (of the limit), p95 ms",
+            "c=32 the same",
+            "errors",
+            "start s",
+            "MB",
+        )
+        rows = [_row(name, rows, rounds) for (where, name), rows in results.measured.items() if where == cell]
+        yield table(header, rows)
 
 
-def _row(name: str, rows: list[Measured], rounds: list[Bare]) -> str:
+def _row(name: str, rows: list[Measured], rounds: list[Bare]) -> list[str]:
     pairs = list(zip(rows, rounds, strict=False))
     alone = f"{median(m.p50 for m in rows):.1f} (×{median(m.p50 / b.p50 for m, b in pairs):.2f})"
     parts = [name, alone, f"{median(_p95(m.loads[1].ms) for m in rows):.0f}"]
@@ -159,40 +155,23 @@ def _row(name: str, rows: list[Measured], rounds: list[Bare]) -> str:
         )
     errors = sum(load.errors for m in rows for load in m.loads.values())
     total = sum(sum(load.statuses.values()) for m in rows for load in m.loads.values())
-    parts += [f"{errors}/{total}", f"{median(m.start for m in rows):.1f}", f"{median(m.memory for m in rows) * 1.048576:.0f}"]
-    return f"| {' | '.join(parts)} |"
+    return [*parts, f"{errors}/{total}", f"{median(m.start for m in rows):.1f}", f"{median(m.megabytes for m in rows):.0f}"]
 
 
 def _floors(results: Results) -> list[str]:
-    lines = ["## The floor itself", "", "mobilenet_v2 and JPEG, two processes of one thread, no HTTP.", ""]
-    lines += ["| engine | precision | U-Net | films/s | × the first row | ms of one core |", "|---|---|---|---|---|---|"]
-    first = next(iter(results.floors.values()), [])
-    for (engine, precision, unet), rounds in results.floors.items():
+    rows, first = [], next(iter(results.floors.values()), [])
+    for names, rounds in results.floors.items():
         gain = median(rate(now) / rate(then) for now, then in zip(rounds, first, strict=True))
         cpu = median(loop["cpu_ms"] for loops in rounds for loop in loops)
-        lines.append(
-            f"| {engine} | {precision} | {unet} | {median(rate(loops) for loops in rounds):.1f} | {gain:.2f} | {cpu:.1f} |"
-        )
+        rows.append((*names, f"{median(rate(loops) for loops in rounds):.1f}", f"{gain:.2f}", f"{cpu:.1f}"))
     return [
-        *lines,
-        "",
+        "## The floor itself",
+        "mobilenet_v2 and JPEG, two processes of one thread, no HTTP.",
+        table(("engine", "precision", "U-Net", "films/s", "× the first row", "ms of one core"), rows),
         "What a lower precision does to answers is measured on trained networks and sealed into the bundle: `mdmt register --prove`.",
-        "",
     ]
 
 
 def _p95(values: Iterable[float]) -> float:
     ordered = sorted(values)
     return ordered[int(0.95 * (len(ordered) - 1))] if ordered else float("nan")
-
-
-def _version(name: str) -> str:
-    from benchmarks.serving.contenders import ENVIRONMENT
-
-    for folder in [*(ENVIRONMENT / "lib").glob("python3*/site-packages"), None]:
-        try:
-            found = metadata.Distribution.discover(name=name, **({"path": [str(folder)]} if folder else {}))
-            return next(iter(found)).version
-        except StopIteration:
-            continue
-    return "missing"

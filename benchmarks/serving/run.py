@@ -10,18 +10,20 @@ import argparse
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import page, peers
+from benchmarks.page import ROOT
 from benchmarks.serving import load, report
-from benchmarks.serving.contenders import PEERS, ROOT, Missing, Networks, ensure_environment, request, running
+from benchmarks.serving.contenders import MODULES, PACKAGES, PEERS, Missing, Networks, request, running
 from benchmarks.serving.films import KINDS, film
 from benchmarks.serving.networks import write_bundle
 from benchmarks.serving.report import Bare, Cell, Measured, Results
+from benchmarks.side_by_side import side_by_side
 from cxr.bundle import Bundle
 from cxr.manifest import BundleError
 
@@ -52,13 +54,13 @@ def main() -> None:
     STATE.mkdir(parents=True, exist_ok=True)
     for kind, file in files.items():
         file.write_bytes(film(kind))
-    results = Results(sys.argv[1:], rounds=chosen.rounds, window=chosen.seconds)
-    if chosen.peers and (why := ensure_environment()):
+    results = Results(rounds=chosen.rounds, window=chosen.seconds)
+    if chosen.peers and (why := peers.environment(PACKAGES, MODULES)[1]):
         results.missing |= dict.fromkeys(chosen.peers, why)
-    peers = [name for name in chosen.peers if name not in results.missing]
+    compared = [name for name in chosen.peers if name not in results.missing]
     for number in range(chosen.rounds):
         for cell in [Cell(backbone, "product", kind) for backbone in BACKBONES for kind in KINDS][: chosen.cells]:
-            contenders = ["ours", *(peers if chosen.full or cell == MAIN else [])]
+            contenders = ["ours", *(compared if chosen.full or cell == MAIN else [])]
             _say(f"round {number + 1}: {cell.backbone}, {cell.kind}")
             one_round(cell, files[cell.kind], contenders, chosen.seconds, results)
         for engine, precision, unet in FLOORS:
@@ -66,7 +68,7 @@ def main() -> None:
             floor = bare(networks, files["jpeg"], 1, 2, chosen.seconds, engine, precision)
             results.floors.setdefault((engine, precision, unet), []).append(floor)
     results.minutes = (time.monotonic() - began) / 60
-    chosen.output.write_text(report.markdown(results))
+    page.write(chosen.output, report.blocks(results))
     _say(f"{chosen.output} after {results.minutes:.1f} minutes")
 
 
@@ -98,19 +100,8 @@ def bare(
     precision: str = "float32",
 ) -> list[dict[str, Any]]:
     """`processes` loops at the same time, each on `threads` threads; what each printed."""
-    arguments = [str(networks.bundle), str(file), str(threads), str(seconds), engine, precision]
-    command = [sys.executable, "-m", "benchmarks.serving.bare", *arguments]
-    loops = [
-        subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(processes)
-    ]
-    for loop in loops:
-        assert loop.stdout is not None
-        loop.stdout.readline()  # warm
-    for loop in loops:
-        assert loop.stdin is not None
-        loop.stdin.write("go\n")
-        loop.stdin.flush()
-    return [json.loads(loop.communicate()[0]) for loop in loops]
+    arguments = (networks.bundle, file, threads, seconds, engine, precision)
+    return [json.loads(told) for told in side_by_side("benchmarks.serving.bare", arguments, processes, {})]
 
 
 def networks_of(backbone: str, unet: str) -> Networks:

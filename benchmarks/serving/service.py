@@ -1,4 +1,4 @@
-"""Our service over a folder instead of a registry: `python -m benchmarks.serving.service FOLDER PORT [ENGINE]`."""
+"""Our service over a folder instead of a registry: `python -m benchmarks.serving.service FOLDER PORT`."""
 
 import sys
 from pathlib import Path

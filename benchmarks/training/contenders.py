@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.clock import Spent, now, since, spent
 from benchmarks.training import loaders, pictures
-from benchmarks.training.clock import Spent, now, since, spent
 from cxr.tasks import by_name
 from training.learning import fitting
 from training.learning.course import Course

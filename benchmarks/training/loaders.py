@@ -12,22 +12,25 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import functional as pil
 from torchvision.transforms import v2
 
-from benchmarks.training.pictures import labels_of
+from benchmarks.training.pictures import label_of
 
 DEGREES, SHIFT, ZOOM = 10.0, 0.1, (0.9, 1.1)
 
 
-class AuthorsStyle(Dataset[tuple[Tensor, Tensor]]):
-    """Decode the 1024 px film and its mask, find the lungs with np.where, crop, resize, vary with PIL: anew for every film and epoch."""
+class Style(Dataset[tuple[Tensor, Tensor]]):
+    """The first `films` pictures of a folder, at `size` px."""
 
     def __init__(self, folder: Path, films: int, size: int) -> None:
         self.folder, self.films, self.size = folder, films, size
-        self.vary = v2.Compose(
-            [v2.RandomHorizontalFlip(), v2.RandomAffine(DEGREES, (SHIFT, SHIFT), ZOOM), v2.ColorJitter(0.1, 0.2)]
-        )
 
     def __len__(self) -> int:
         return self.films
+
+
+class AuthorsStyle(Style):
+    """Decode the 1024 px film and its mask, find the lungs with np.where, crop, resize, vary with PIL: anew for every film and epoch."""
+
+    vary = v2.Compose([v2.RandomHorizontalFlip(), v2.RandomAffine(DEGREES, (SHIFT, SHIFT), ZOOM), v2.ColorJitter(0.1, 0.2)])
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
         film = np.asarray(Image.open(self.folder / f"{i}.png").convert("L"))
@@ -38,50 +41,39 @@ class AuthorsStyle(Dataset[tuple[Tensor, Tensor]]):
         return pil.to_tensor(self.vary(image)), _label(i)
 
 
-class JpegStyle(Dataset[tuple[Tensor, Tensor]]):
+class JpegStyle(Style):
     """256 px JPEG files and torchvision.transforms.v2."""
 
     def __init__(self, folder: Path, films: int, size: int) -> None:
-        self.folder, self.films = folder, films
-        self.vary = v2.Compose(
-            [
-                v2.PILToTensor(), v2.Resize((size, size), antialias=True), v2.RandomHorizontalFlip(),
-                v2.RandomAffine(DEGREES, (SHIFT, SHIFT), ZOOM, interpolation=v2.InterpolationMode.BILINEAR),
-                v2.ColorJitter(0.1, 0.2), v2.ToDtype(torch.float32, scale=True),
-            ]
-        )  # fmt: skip
-
-    def __len__(self) -> int:
-        return self.films
+        super().__init__(folder, films, size)
+        self.vary = _on_tensors(v2.PILToTensor(), v2.Resize((size, size), antialias=True))
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
         film: Tensor = self.vary(Image.open(self.folder / f"{i}.jpg").convert("L"))
         return film.expand(3, -1, -1), _label(i)
 
 
-class MappedStyle(Dataset[tuple[Tensor, Tensor]]):
+class MappedStyle(Style):
     """Rows of a memory-mapped uint8 array and torchvision.transforms.v2, film by film."""
 
     def __init__(self, folder: Path, films: int, size: int) -> None:
-        store: NDArray[np.uint8] = np.memmap(folder / f"films-{size}.u8", np.uint8, "r").reshape(-1, size, size)
-        self.store, self.films = store, films
-        self.vary = v2.Compose(
-            [
-                v2.RandomHorizontalFlip(),
-                v2.RandomAffine(DEGREES, (SHIFT, SHIFT), ZOOM, interpolation=v2.InterpolationMode.BILINEAR),
-                v2.ColorJitter(0.1, 0.2), v2.ToDtype(torch.float32, scale=True),
-            ]
-        )  # fmt: skip
-
-    def __len__(self) -> int:
-        return self.films
+        super().__init__(folder, films, size)
+        self.vary = _on_tensors()
+        self.store: NDArray[np.uint8] = np.memmap(folder / f"films-{size}.u8", np.uint8, "r").reshape(-1, size, size)
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
         film: Tensor = self.vary(torch.from_numpy(np.array(self.store[i % len(self.store)]))[None])
         return film.expand(3, -1, -1), _label(i)
 
 
-STYLES: dict[str, type[AuthorsStyle] | type[JpegStyle] | type[MappedStyle]] = {
+def _on_tensors(*first: v2.Transform) -> v2.Compose:
+    affine = v2.RandomAffine(DEGREES, (SHIFT, SHIFT), ZOOM, interpolation=v2.InterpolationMode.BILINEAR)
+    return v2.Compose(
+        [*first, v2.RandomHorizontalFlip(), affine, v2.ColorJitter(0.1, 0.2), v2.ToDtype(torch.float32, scale=True)]
+    )
+
+
+STYLES: dict[str, type[Style]] = {
     "authors' style": AuthorsStyle, "JPEG + transforms.v2": JpegStyle, "memmap + transforms.v2": MappedStyle,
 }  # fmt: skip
 
@@ -94,5 +86,5 @@ def endless(style: str, folder: Path, films: int, size: int, batch: int) -> Iter
 
 
 def _label(i: int) -> Tensor:
-    row = labels_of(i + 1)[i] if i < 2 else labels_of(i % 2 + 1)[i % 2]
+    row = label_of(i)
     return torch.tensor([row.get("prognosis", -1), row.get("severity", -1)])

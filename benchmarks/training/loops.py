@@ -6,6 +6,7 @@ Run by an interpreter that also has lightning and accelerate, if there is one; w
 import json
 import sys
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from statistics import median
 from typing import Any
@@ -14,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.clock import Spent, interleaved, spent
 from benchmarks.training import pictures
-from benchmarks.training.clock import Spent, interleaved, spent
 from cxr.tasks import by_name
 from training.data.samples import Samples, assemble
 from training.learning.backbones.backbone import Backbone
@@ -47,14 +48,10 @@ def small() -> Network:
     return Network(Backbone(body, 4, "random"), by_name(pictures.TASKS), hidden=8).train()
 
 
-_MADE: list[tuple[Tensor, Tensor, Tensor]] = []
-
-
+@cache
 def resident() -> tuple[Tensor, Tensor, Tensor]:
-    if not _MADE:
-        labels = torch.stack([torch.arange(BATCH) % 2, torch.arange(BATCH) % 4], dim=1)
-        _MADE.append((torch.rand(BATCH, 1, SIZE, SIZE) * 255, labels, torch.ones(BATCH, 2, dtype=torch.bool)))
-    return _MADE[0]
+    labels = torch.stack([torch.arange(BATCH) % 2, torch.arange(BATCH) % 4], dim=1)
+    return torch.rand(BATCH, 1, SIZE, SIZE) * 255, labels, torch.ones(BATCH, 2, dtype=torch.bool)
 
 
 def loss_of(network: nn.Module, films: Tensor, labels: Tensor, known: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """What surrounds the step: the data path, the end of an epoch, a device faster than this one, memory."""
 
 import hashlib
+import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,8 +20,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 from torch import Tensor, nn
 
+from benchmarks.clock import Spent, spent
+from benchmarks.page import ROOT
 from benchmarks.training import pictures
-from benchmarks.training.clock import Spent, spent
 from benchmarks.training.contenders import network_of
 from cxr.tasks import by_name
 from training.data.film_warp import warp_films
@@ -162,6 +165,15 @@ def fresh(code: str, *values: object) -> list[float]:
     command = [sys.executable, "-m", f"benchmarks.training.{code}", *map(str, values)]
     told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
     return [float(word) for word in told.stdout.split()[-3:]]
+
+
+def loops(python: Path, steps: int, rounds: int) -> dict[str, Any]:
+    """{"step": ms of the plain loop, "added": {loop: ms}}: see the module `loops`, which this interpreter runs."""
+    command = [python, "-m", "benchmarks.training.loops", str(steps), str(rounds)]
+    own = os.environ | {"PYTHONPATH": str(ROOT)}
+    told = subprocess.run(command, cwd=ROOT, env=own, check=True, capture_output=True, text=True, timeout=600)
+    found: dict[str, Any] = json.loads(told.stdout.splitlines()[-1])
+    return found
 
 
 def alternating(cases: dict[str, Callable[[], list[float]]], rounds: int) -> dict[str, list[list[float]]]:

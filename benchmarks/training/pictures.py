@@ -39,13 +39,17 @@ def lungs(side: int) -> NDArray[np.uint8]:
     return mask
 
 
-def labels_of(films: int) -> list[dict[str, int]]:
+def label_of(film: int) -> dict[str, int]:
     """Even films know the prognosis, odd ones the severity."""
-    return [{"severity": i % 4} if i % 2 else {"prognosis": i // 2 % 2} for i in range(films)]
+    return {"severity": film % 4} if film % 2 else {"prognosis": film // 2 % 2}
 
 
-def samples(folder: Path, films: int, size: int, first: int = 0) -> Samples:
+def labels_of(films: int) -> list[dict[str, int]]:
+    return [label_of(i) for i in range(films)]
+
+
+def samples(folder: Path, films: int, size: int) -> Samples:
     """`films` rows of the mapped store, which are those of other rows again when it has fewer."""
     store = np.memmap(folder / f"films-{size}.u8", np.uint8, "r").reshape(-1, size, size)
-    rows = FilmRows([store], np.zeros(films, np.int64), (first + np.arange(films)) % len(store))
-    return assemble(rows, [str(first + i) for i in range(films)], labels_of(films), TASKS)
+    rows = FilmRows([store], np.zeros(films, np.int64), np.arange(films) % len(store))
+    return assemble(rows, [str(i) for i in range(films)], labels_of(films), TASKS)

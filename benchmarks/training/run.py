@@ -8,15 +8,16 @@ from typing import Any
 
 import torch
 
-from benchmarks.training import parts, peers, pictures, stacked
-from benchmarks.training.clock import interleaved
+from benchmarks import page, peers
+from benchmarks.clock import interleaved
+from benchmarks.page import ROOT
+from benchmarks.training import parts, pictures, stacked
 from benchmarks.training.contenders import ByHand, Others, OwnFit, network_of, own_step
-from benchmarks.training.writing import written
+from benchmarks.training.writing import OTHERS, blocks
 from training.learning import calibration
 from training.learning.devices import Way
 from training.memory import keep_freed_buffers
 
-ROOT = Path(__file__).parents[2]
 # backbone, size in px, films of a step, steps of a round: what one round of all contenders takes is seconds
 STANDARD = (
     ("shufflenet_v2_x0_5", 96, 64, 3), ("shufflenet_v2_x0_5", 224, 16, 3), ("mobilenet_v2", 96, 32, 2),
@@ -92,17 +93,17 @@ def main() -> None:
     torch.set_num_threads(1)
     keep_freed_buffers()  # as in a worker
     cases, rounds, films = (QUICK, 1, 16) if asked.quick else (STANDARD, asked.rounds, 192)
-    python, missing = sys.executable, "lightning and accelerate are left out of the quick form"
+    python, missing = Path(sys.executable), "lightning and accelerate are left out of the quick form"
     if not asked.quick:
-        python, missing = peers.environment(ROOT / "state" / "bench-env")
+        python, missing = peers.environment(OTHERS, OTHERS)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         for size in {case[1] for case in cases} | ({32} if asked.quick else {96, 224}):
             pictures.make(folder, 40 if asked.quick else films, size)
-        loops = peers.loops(python, 50 if asked.quick else 400, 2 if asked.quick else 9)
-        found = surroundings(folder, asked.quick) | {"loops": loops, "missing": missing, "peers": peers.versions(python)}
+        loops = parts.loops(python, 50 if asked.quick else 400, 2 if asked.quick else 9)
+        found = surroundings(folder, asked.quick) | {"loops": loops, "missing": missing}
         found["contests"] = [contest(case, folder, films, rounds) for case in cases]
-    asked.output.write_text(written(found, asked.quick, rounds))
+    page.write(asked.output, blocks(found, asked.quick, rounds))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, replace_all_batch_norm_modules_, stack_module_state, vmap
 from torch.nn import functional
 
-from benchmarks.training.clock import interleaved, spent
+from benchmarks.clock import interleaved, spent
 from training.learning.backbones import build
 
 CLASSES = 4

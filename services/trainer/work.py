@@ -11,6 +11,7 @@ from services.trainer.settings import Settings
 from training import promotion
 from training.protocol.plan import REFIT, make_plan
 from training.protocol.study import Study, UnitsFailed
+from training.protocol.summary import compare
 from training.tracking import Tracking
 
 
@@ -42,11 +43,12 @@ class Work:
         protocol.move("running")
         ran = study.run(protocol)
         self._go_on()
-        study.report(self._records.folder(protocol.id) / "report")
+        results = study.results()
+        study.report(results, self._records.folder(protocol.id) / "report")
         if ran.failed:
             raise UnitsFailed(ran)
         protocol.move("refitting")
-        backbone = promotion.pick(self._order.recipe, study.compare())
+        backbone = promotion.pick(self._order.recipe, compare(results))
         self._go_on()
         unit = study.refit(backbone, protocol)
         protocol.move("registering")

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.grid.packing import Packed
 from benchmarks.grid.protocol import recipe
-from benchmarks.grid.run import _goals, _packing, _studies
+from benchmarks.grid.run import _packing, _studies, goals_of
 from benchmarks.grid.warmth import Warmth
 from tests.contracts.executor_overhead import SlotTimes
 
@@ -26,10 +26,10 @@ def test_the_study_has_200_units_and_names_only_what_it_sets() -> None:
 
 def test_verdicts_are_computed_from_the_figures() -> None:
     shared = [Packed("resnet18", 96, 32, 90, 150, 165)]
-    good = _goals(SlotTimes(0.1, (0.05,)), 60, Warmth(5, 0.05, 0.1), shared)
-    assert sum("| reached |" in line for line in good) == 3
-    bad = _goals(SlotTimes(2.0, (1.5,)), 60, Warmth(5, 0.5, 0.1), [Packed("resnet18", 96, 32, 90, 170, 165)])
-    assert sum("| not reached |" in line for line in bad) == 3
+    good = goals_of(SlotTimes(0.1, (0.05,)), 60, Warmth(5, 0.05, 0.1), shared)
+    assert [goal.reached for goal in good] == [True] * 3
+    bad = goals_of(SlotTimes(2.0, (1.5,)), 60, Warmth(5, 0.5, 0.1), [Packed("resnet18", 96, 32, 90, 170, 165)])
+    assert [goal.reached for goal in bad] == [False] * 3
     assert "loses against" in "\n".join(_packing([Packed("resnet18", 96, 32, 90, 170, 165)]))
 
 

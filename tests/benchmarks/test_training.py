@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.training.clock import Spent, interleaved, middle, ratio
+from benchmarks.clock import Spent, interleaved, middle, ratio
 
 ROOT = Path(__file__).parents[2]
 

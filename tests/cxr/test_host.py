@@ -48,4 +48,4 @@ def test_the_only_engine_is_not_measured(folder: Path, tmp_path: Path, monkeypat
 
 def test_cores_are_those_that_this_process_may_use() -> None:
     assert 1 <= host.cores() <= len(os.sched_getaffinity(0))
-    assert host.processor()
+    assert host.processor() and len(set(host.instructions())) == len(host.instructions())

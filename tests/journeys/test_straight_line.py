@@ -15,13 +15,13 @@ from safetensors.torch import load_file
 from cxr.bundle import Bundle
 from cxr.engine import softmax
 from cxr.manifest import WEIGHTS
-from cxr.pipeline import PipelineSpec
 from cxr.tasks import PROGNOSIS, SEVERITY
 from services.executors.process import ProcessExecutor
 from serving.client import NoAnswer, post_film, wait_until_ready
 from serving.server import running
 from serving.settings import Settings
 from tests.serving.tiny_bundle import encoded
+from tests.training.protocol.tiny import tiny_recipe
 from training.data.cohorts.phantom import PhantomSpec, generate
 from training.evaluation.results import Line
 from training.gate import fold_figures
@@ -29,25 +29,17 @@ from training.learning.fitting import predict
 from training.learning.network import create
 from training.promotion import promote
 from training.protocol.plan import Plan
-from training.protocol.recipe import BackboneChoice, Recipe, Scheme, SegmenterChoice
-from training.protocol.recipes import PHANTOM_COHORTS
 from training.protocol.study import Ran, Study
+from training.protocol.summary import compare
 from training.protocol.unit import Unit
 from training.registry import register
 from training.settings import Training
 from training.tracking import Tracking, default_uri
 
 PHANTOM = PhantomSpec.small(prognosis_films=24, severity_films=24, lung_pairs=10, pixels=(128, 192), canvas=192, seed=1)
-RECIPE = Recipe(
+RECIPE = tiny_recipe(
     name="journey",
-    description="one epoch, two folds, one centre left out",
-    data=("nowhere",),
-    cohorts=PHANTOM_COHORTS,
-    segmenter=SegmenterChoice(preset="smoke"),
-    pipeline=PipelineSpec(size=64),
-    backbones=(BackboneChoice(name="shufflenet_v2_x0_5", weights="scratch"),),
     experiments=("stl-prognosis", "stl-severity", "ft", "mdmt"),
-    schemes=(Scheme(kind="cv", folds=2),),
     training=Training(batch_size=16, max_epochs=1, patience=1, warmup_epochs=0, hidden=16),
 )
 
@@ -95,9 +87,10 @@ def journey(new_home: Callable[[], Path], tmp_path_factory: pytest.TempPathFacto
     tracking = Tracking(default_uri(home), home)
     study, first = Study(RECIPE, data, tracking, ProcessExecutor(2), 1), Watcher()
     study.run(first)
-    lines = study.compare()
+    results = study.results()
+    lines = compare(results)
     unit = study.refit(RECIPE.backbones[0], first)
-    folds = fold_figures(RECIPE, unit.backbone, study.plan(first), study.results())
+    folds = fold_figures(RECIPE, unit.backbone, study.plan(first), results)
     version, _ = register(RECIPE, unit, lines, folds, study.segmenter(first), tracking)
     promote(RECIPE.registered_name, version, "champion", "journey", tracking)
     return Journey(tracking, data, first, lines, unit, study, version)
@@ -158,11 +151,12 @@ def test_the_group_run_holds_mean_and_pooled_figures_as_the_report_shows_them(jo
 def test_the_same_recipe_again_runs_nothing_and_registers_nothing(journey: Journey) -> None:
     study, view = journey.again(), Watcher()
     assert study.run(view) == Ran(distinct=8, now=0)
-    assert study.compare() == journey.lines
+    results = study.results()
+    assert compare(results) == journey.lines
     unit = study.refit(RECIPE.backbones[0], view)
     assert (unit.fingerprint, view.to_run, view.done) == (journey.unit.fingerprint, [0, 0], [])
-    folds = fold_figures(RECIPE, unit.backbone, study.plan(view), study.results())
-    assert register(RECIPE, unit, study.compare(), folds, study.segmenter(view), journey.tracking) == (journey.version, False)
+    folds = fold_figures(RECIPE, unit.backbone, study.plan(view), results)
+    assert register(RECIPE, unit, journey.lines, folds, study.segmenter(view), journey.tracking) == (journey.version, False)
     assert view.stages == {}
 
 

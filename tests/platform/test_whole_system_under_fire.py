@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
+from services.trainer.states import OVER
 from tests.platform.stack import REPO, Stack, seconds_until, small_recipe
 from training.protocol.recipe import Recipe
 from training.tracking import Tracking, default_uri
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 PARTS, TIMES = ("trainer", "unit", "mlflow", "postgres"), 3
-OVER = ("finished", "failed", "cancelled")
 
 
 def under_fire() -> Recipe:
@@ -110,16 +110,8 @@ def test_kills_of_every_part_lose_nothing_double_nothing_and_change_no_figure(sy
     (home := tmp_path / "home").mkdir()
     (tmp_path / "segmenters").rename(home / "segmenters")
     (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
-    command = [
-        sys.executable,
-        "-m",
-        "mdmt",
-        "run",
-        "--recipe",
-        str(tmp_path / "recipe.json"),
-        "--data",
-        str(tmp_path / "phantom"),
-    ]
+    study = ["--recipe", str(tmp_path / "recipe.json"), "--data", str(tmp_path / "phantom")]
+    command = [sys.executable, "-m", "mdmt", "run", *study]
     own = {key: value for key, value in os.environ.items() if not key.startswith(("MDMT_", "MLFLOW_"))}
     environment = own | {"MDMT_HOME": str(home), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, timeout=1800, check=False)

@@ -84,8 +84,7 @@ def test_the_store_of_a_recipe_at_hand_is_kept_and_that_of_its_earlier_unet_is_n
     used, unused = prepared(home, graph, "tiny", OWN), prepared(home, earlier, "tiny", OWN)
     said = films("prune", "--recipe", str(path), "--yes")[1]
     assert said.endswith("each of 2 store(s) is needed\n"), "its U-Net cannot be told: both are kept"
-    monkeypatch.setattr(lung_unet, "is_trained", lambda *_: True)
-    monkeypatch.setattr(lung_unet, "ensure_segmenter", lambda *_: lung_unet.LungUnet(graph, "f"))
+    monkeypatch.setattr(lung_unet, "find_segmenter", lambda *_: lung_unet.LungUnet(graph, "f"))
     films("prune", "--recipe", str(path), "--yes")
     assert used.folder.exists() and not unused.folder.exists()
 

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from cxr.host import processor
 from training import durable
-from training.learning.backbones.costs import processor
 from training.learning.devices import Way
 from training.learning.network import Network
 

@@ -61,9 +61,7 @@ class Desk:
         durable.write(self.folder / "run", run_id.encode())
 
     def spool(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """Note a finished epoch; one that stands there already keeps its time, for it may have been sent."""
-        if any(known.epoch == epoch for known in self.epochs()):
-            return
+        """Note a finished epoch; one that stands there already keeps its time (`epochs`), for it may have been sent."""
         line = json.dumps({"epoch": epoch, "at": int(time.time() * 1000), "figures": dict(figures)})
         with (self.folder / "epochs.jsonl").open("a") as file:
             file.write(f"\n{line}")  # the break first: a line cut by a kill must not swallow this one
@@ -71,7 +69,7 @@ class Desk:
             os.fsync(file.fileno())
 
     def epochs(self) -> list[Epoch]:
-        """Every finished epoch once, in order; a line cut by a kill is no line."""
+        """Every finished epoch once, as it was first noted, in order; a line cut by a kill is no line."""
         path = self.folder / "epochs.jsonl"
         found: dict[int, Epoch] = {}
         for line in path.read_text().splitlines() if path.is_file() else []:

@@ -42,8 +42,7 @@ def _graph(recipe: Recipe, data: Path | None, tracking: Tracking) -> str | None:
     """Digest of the recipe's U-Net, which is not trained for this."""
     try:
         pairs = find_data(recipe, data) / recipe.segmenter.pairs
-        if not lung_unet.is_trained(pairs, recipe.segmenter.preset, tracking):
-            return None
+        found = lung_unet.find_segmenter(pairs, recipe.segmenter.preset, tracking)
     except (RecipeError, CohortError):
         return None
-    return graph_digest(lung_unet.ensure_segmenter(pairs, recipe.segmenter.preset, tracking).graph)
+    return found and graph_digest(found.graph)

@@ -30,6 +30,7 @@ PRESETS: dict[str, Callable[[], SegmenterSettings]] = {
     "real": SegmenterSettings.real,
     "smoke": lambda: SegmenterSettings.demo(epochs=6),
 }
+Progress = Callable[[int, int], None]  # epochs done, epochs in all
 
 
 class LungUnet(NamedTuple):
@@ -39,30 +40,51 @@ class LungUnet(NamedTuple):
     fingerprint: str
 
 
-def ensure_segmenter(
-    pairs_folder: Path, preset: str, tracking: Tracking, progress: Callable[[int, int], None] = lambda epoch, epochs: None
-) -> LungUnet:
+class _Wanted(NamedTuple):
+    """What a U-Net is to be trained on and how; making one hashes every film and mask."""
+
+    pairs: Sequence[LungPair]
+    settings: SegmenterSettings
+    fingerprint: str
+
+
+def ensure_segmenter(pairs_folder: Path, preset: str, tracking: Tracking, progress: Progress | None = None) -> LungUnet:
     """The U-Net for these pairs and this preset: the registered one, or trained, logged and registered now."""
-    settings = _settings(preset)
-    pairs = read_pairs(pairs_folder)
-    fingerprint = _fingerprint(pairs, settings)
-    folder = tracking.home / "segmenters" / fingerprint[:12]
+    return _ensure(_wanted(pairs_folder, preset), tracking, progress)
+
+
+def find_segmenter(pairs_folder: Path, preset: str, tracking: Tracking) -> LungUnet | None:
+    """The same where it is trained already, so without torch; None where it is not."""
+    wanted = _wanted(pairs_folder, preset)
+    if not (_folder(wanted, tracking) / GRAPH).is_file() and _version(wanted, tracking) is None:
+        return None
+    return _ensure(wanted, tracking, None)
+
+
+def _wanted(pairs_folder: Path, preset: str) -> _Wanted:
+    settings, pairs = _settings(preset), read_pairs(pairs_folder)
+    return _Wanted(pairs, settings, _fingerprint(pairs, settings))
+
+
+def _folder(wanted: _Wanted, tracking: Tracking) -> Path:
+    return tracking.home / "segmenters" / wanted.fingerprint[:12]
+
+
+def _version(wanted: _Wanted, tracking: Tracking) -> int | None:
+    return tracking.version_with(NAME, "mdmt.fingerprint", wanted.fingerprint)
+
+
+def _ensure(wanted: _Wanted, tracking: Tracking, progress: Progress | None) -> LungUnet:
+    folder = _folder(wanted, tracking)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):  # a second runner waits, and finds it
         if not (folder / GRAPH).is_file():
-            version = tracking.version_with(NAME, "mdmt.fingerprint", fingerprint)
+            version = _version(wanted, tracking)
             if version is None:
-                version = _train(pairs, settings, fingerprint, tracking, lambda epoch: progress(epoch, settings.epochs))
+                version = _train(*wanted, tracking, lambda epoch: progress and progress(epoch, wanted.settings.epochs))
             with tempfile.TemporaryDirectory(dir=folder.parent) as work:  # under its own name only when whole
                 Path(tracking.download_version(NAME, version, Path(work) / "model")).rename(folder)
-    return LungUnet(folder / GRAPH, fingerprint)
-
-
-def is_trained(pairs_folder: Path, preset: str, tracking: Tracking) -> bool:
-    """Whether `ensure_segmenter` would find a U-Net, and so needs no torch."""
-    fingerprint = _fingerprint(read_pairs(pairs_folder), _settings(preset))
-    here = tracking.home / "segmenters" / fingerprint[:12] / GRAPH
-    return here.is_file() or tracking.version_with(NAME, "mdmt.fingerprint", fingerprint) is not None
+    return LungUnet(folder / GRAPH, wanted.fingerprint)
 
 
 def registered_dice(fingerprint: str, tracking: Tracking) -> str:
@@ -91,7 +113,7 @@ def _train(
     settings: SegmenterSettings,
     fingerprint: str,
     tracking: Tracking,
-    progress: Callable[[int], None],
+    progress: Callable[[int], object],
 ) -> int:
     from training import onnx_flavour
     from training.learning.segmenter import Epoch, export_onnx, train_segmenter

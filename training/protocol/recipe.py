@@ -16,6 +16,7 @@ from training.protocol.experiments import EXPERIMENTS, Experiment, in_order
 from training.settings import Training
 
 RECIPES = ("demo", "paper", "authors-code", "real-cxr", "smoke", "link", "link-cut")
+SERVED = "mdmt"  # the experiment whose refit is registered
 
 
 class RecipeError(ValueError):
@@ -197,6 +198,11 @@ class Recipe(_Value):
     def known_experiments(self) -> Mapping[str, Experiment]:
         """The paper's experiments and the recipe's own, by name."""
         return EXPERIMENTS | {experiment.name: experiment for experiment in self.own_experiments}
+
+    @property
+    def served_group(self) -> tuple[str, str, str]:
+        """Experiment, subset and scheme whose folds decide what is served, and speak for it."""
+        return SERVED, self.subsets[-1].name, self.schemes[0].kind
 
     def training_of(self, place: str) -> Training:
         """Training settings of one subset/fold: the recipe's, with what was tuned for it. Raises ValidationError naming the field."""

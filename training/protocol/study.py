@@ -16,20 +16,18 @@ from training.data.cohort import Cohort
 from training.data.films import FilmStore, is_prepared, prepare_cohort
 from training.data.films.shelf import lock
 from training.evaluation.report import write_report
-from training.evaluation.results import Line, Results
+from training.evaluation.results import Results
 from training.protocol import lung_unet
 from training.protocol.claims import ClaimTable
 from training.protocol.desk import WEIGHTS, sweep
 from training.protocol.estimate import expected_seconds, measured
 from training.protocol.job import Event, Job
 from training.protocol.plan import REFIT, Plan, make_plan
-from training.protocol.recipe import BackboneChoice, Recipe, find_data
+from training.protocol.recipe import SERVED, BackboneChoice, Recipe, find_data
 from training.protocol.schedule import Schedule
-from training.protocol.summary import collect, compare, summarise
+from training.protocol.summary import collect, summarise
 from training.protocol.unit import Unit
 from training.tracking import Tracking
-
-SERVED = "mdmt"  # the experiment whose refit is registered
 
 
 class Executor(Protocol):
@@ -72,6 +70,7 @@ class Study:
     def __init__(self, recipe: Recipe, data: Path | None, tracking: Tracking, executor: Executor, workers: int) -> None:
         self.recipe, self.tracking = recipe, tracking
         self._data, self._executor, self._workers = find_data(recipe, data), executor, workers
+        self._graph: Path | None = None
         self._stores: dict[str, FilmStore] | None = None
         self._plan: Plan | None = None
         self._is_sound = False  # recipe and data have been held against each other
@@ -99,17 +98,22 @@ class Study:
 
     def segmenter(self, view: View) -> Path:
         """ONNX file of the lung U-Net."""
-        choice = self.recipe.segmenter
+        if self._graph is None:  # every pair of film and mask is hashed to find it
+            choice = self.recipe.segmenter
 
-        def progress(epoch: int, epochs: int) -> None:
-            view.stage("lung U-Net", epoch, epochs)
+            def progress(epoch: int, epochs: int) -> None:
+                view.stage("lung U-Net", epoch, epochs)
 
-        return lung_unet.ensure_segmenter(self._data / choice.pairs, choice.preset, self.tracking, progress).graph
+            self._graph = lung_unet.ensure_segmenter(self._data / choice.pairs, choice.preset, self.tracking, progress).graph
+        return self._graph
 
     def segmenter_is_trained(self) -> bool:
         """Whether `segmenter` would find the lung U-Net; where it would not, it needs torch."""
         choice = self.recipe.segmenter
-        return lung_unet.is_trained(self._data / choice.pairs, choice.preset, self.tracking)
+        if self._graph is None:
+            found = lung_unet.find_segmenter(self._data / choice.pairs, choice.preset, self.tracking)
+            self._graph = found and found.graph
+        return self._graph is not None
 
     def films_are_prepared(self, view: View) -> bool:
         """Whether `films` would find every film prepared. The U-Net must be trained."""
@@ -278,13 +282,9 @@ class Study:
         """Everything the plan has produced so far, read back from MLflow; what is missing says why."""
         return collect(self._planned(), self.recipe, self.tracking, self.claims.quarantined())
 
-    def compare(self) -> list[Line]:
-        """The comparison, read back from MLflow."""
-        return compare(self.results())
-
-    def report(self, folder: Path) -> Path:
-        """Write the report into `folder`, log it to MLflow as a run of its own, and return the page."""
-        page = write_report(self.results(), folder)
+    def report(self, results: Results, folder: Path) -> Path:
+        """Write the report on these into `folder`, log it to MLflow as a run of its own, and return the page."""
+        page = write_report(results, folder)
         experiment_id = self.tracking.experiment(f"mdmt-{self.recipe.name}")
         tags = {"mdmt.recipe": self.recipe.name}
         run_id = self.tracking.parent_run(experiment_id, "report", self.recipe.digest(), tags)

@@ -33,7 +33,7 @@ def outer_folds(
     found: dict[str, list[Division]] = defaultdict(list)
     for division in divisions(recipe, cohorts, stores, (*recipe.schemes, REFIT)):
         found[division.place].append(division)
-    kind, subset = recipe.schemes[0].kind, recipe.subsets[-1].name
+    _, subset, kind = recipe.served_group
     wanted = list(dict.fromkeys(places)) or [p for p, (d, *_) in found.items() if (d.scheme, d.subset) == (kind, subset)]
     if unknown := [place for place in wanted if place not in found]:
         raise TuningError(f"no fold {', '.join(unknown)} in recipe {recipe.name!r}; its folds: {', '.join(found)}")

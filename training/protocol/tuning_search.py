@@ -14,8 +14,8 @@ from training.protocol.experiments import in_order
 from training.protocol.finding import Finding
 from training.protocol.job import Event
 from training.protocol.plan import Division, Plan, units_of
-from training.protocol.recipe import BackboneChoice, Tuned
-from training.protocol.study import SERVED, Study, View
+from training.protocol.recipe import SERVED, BackboneChoice, Tuned
+from training.protocol.study import Study, View
 from training.protocol.tuning_folds import TuningError, inner_folds
 from training.protocol.tuning_runs import UNITS, WORDS, SearchRuns
 from training.protocol.tuning_space import Space

@@ -8,16 +8,23 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.cxr.dicoms import phantom
-from training.data.augmentation import augment
+from training.data.film_warp import warp_films
 from training.data.samples import sample_key
 from training.data.tensor_warp import CHUNK
-from training.data.variation import uniforms
+from training.data.variation import uniforms, vary
 from training.settings import Augmentation
 
 OFF = Augmentation(probability=0, flip=False)
 ALWAYS = {"probability": 1.0, "shift": 0, "zoom": 0, "degrees": 0, "flip": False, "elastic": 0, "contrast": 0, "brightness": 0}
 N = 2 * CHUNK + 3
 KEYS = np.array([sample_key(f"film {i}") for i in range(N)], dtype=np.uint64)
+
+
+def augment(films: torch.Tensor, keys: NDArray[np.uint64], seed: int, epoch: int, chosen: Augmentation) -> torch.Tensor:
+    """Films (B, 1, S, S) uint8 → (B, 1, S, S) float32 in 0..255, as a training on a CPU is given them."""
+    out = torch.empty(films.shape, dtype=torch.float32)
+    warp_films(films[:, 0].numpy(), vary(keys, seed, epoch, chosen), out[:, 0].numpy())
+    return out
 
 
 def chest(size: int = 32) -> torch.Tensor:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from cxr.tasks import PROGNOSIS, SEVERITY
-from training.data.augmentation import augment
+from tests.training.data.test_augmentation import augment
 from training.data.samples import Samples, assemble
 from training.data.variation import vary
 from training.learning import feeding, fitting

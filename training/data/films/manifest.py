@@ -125,11 +125,10 @@ class Ledger:
         self._unsettled, self._settled = [], time.monotonic()
 
     def fold(self, made_with: Mapping[str, Any]) -> None:
-        """Replace the manifest, then drop the journal. `made_with` is added to what the manifest says of the whole store."""
+        """Replace the manifest, then drop the journal. `made_with` is what the manifest says of the whole store."""
         ordered = sorted(self.entries.values(), key=lambda entry: entry["slot"])
         good = [entry for entry in ordered if "digest" in entry]
-        given = {name: value for name, value in read_header(self.folder).items() if name not in ("films", "failures")}
-        given |= {"format": FORMAT, **made_with}
+        given: dict[str, Any] = {"format": FORMAT, **made_with}
         given |= {"films": {name: [entry[name] for entry in good] for name in COLUMNS}}
         given |= {"failures": [entry for entry in ordered if "digest" not in entry]}
         durable.write(self.folder / MANIFEST, json.dumps(given).encode())

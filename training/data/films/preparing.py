@@ -52,7 +52,7 @@ def prepare_cohort(
     tasks = _unprepared(cohort, ledger)
     if tasks:
         found = len(cohort.rows) - len(tasks)
-        with ledger, closing(_prepared(tasks, folder, spec, segmenter, workers)) as entries:
+        with ledger, closing(_prepared(tasks, folder, spec, segmenter, graph, workers)) as entries:
             for finished, entry in enumerate(entries, found + 1):
                 ledger.add(entry)
                 if progress:
@@ -91,9 +91,11 @@ def _unchanged(entry: Entry | None, image: Path) -> bool:
     return entry is not None and entry["bytes"] == stat.st_size and entry["modified"] == stat.st_mtime_ns
 
 
-def _prepared(tasks: Sequence[Task], folder: Path, spec: PipelineSpec, segmenter: Path, workers: int) -> Iterator[Entry]:
-    """Entries as they come."""
-    trial = _Trial(folder.parent, graph_digest(segmenter), spec)
+def _prepared(
+    tasks: Sequence[Task], folder: Path, spec: PipelineSpec, segmenter: Path, graph: str, workers: int
+) -> Iterator[Entry]:
+    """Entries as they come. `graph` is the digest of `segmenter`."""
+    trial = _Trial(folder.parent, graph, spec)
     if len(tasks) <= FEW:
         with closing(Preparer(folder, spec, segmenter)) as here:
             yield from (here.prepare(task, trial.way) for task in tasks)

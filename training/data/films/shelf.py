@@ -3,7 +3,6 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -56,11 +55,8 @@ def _look(folder: Path) -> Shelved:
         return Shelved(folder, cohort, int(size), 0, 0, taken, (), None, str(error))
     ways = sorted({entry["by"] for entry in entries.values()} - {None})
     failures = sum("error" in entry for entry in entries.values())
-    return Shelved(folder, cohort, int(size), len(entries), failures, taken, tuple(ways), _spec(header))
-
-
-def _spec(header: dict[str, Any]) -> PipelineSpec | None:
-    return PipelineSpec(**header["spec"]) if "spec" in header else None
+    spec = PipelineSpec(**header["spec"]) if "spec" in header else None
+    return Shelved(folder, cohort, int(size), len(entries), failures, taken, tuple(ways), spec)
 
 
 def lock(root: Path, cohort: str) -> FileLock:
@@ -72,11 +68,8 @@ def drop(store: Shelved) -> None:
     """Remove a store. Raises StoreInUse."""
     try:
         with lock(store.folder.parent, store.cohort).acquire(timeout=0):
-            for name in (
-                MANIFEST,
-                JOURNAL,
-                FILMS,
-            ):  # what speaks of pixels first: cut off half-way, no film is missing from what is left
+            # What speaks of pixels first: cut off half-way, no film is missing from what is left.
+            for name in (MANIFEST, JOURNAL, FILMS):
                 (store.folder / name).unlink(missing_ok=True)
             shutil.rmtree(store.folder)
     except Timeout:

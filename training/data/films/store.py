@@ -7,7 +7,7 @@ manifest.json    what became of each film, and what they were made with (`manife
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,6 @@ class FilmStore:
         return dict(Counter(entry.get("verdict", entry.get("error")) for entry in self.entries.values()))
 
 
-def open_pixels(folder: Path, size: int, mode: Literal["r", "r+"] = "r") -> np.memmap[tuple[int, ...], np.dtype[np.uint8]]:
-    """All slots of the store in `folder`, memory-mapped: (N, size, size) uint8."""
-    return np.memmap(folder / FILMS, dtype=np.uint8, mode=mode).reshape(-1, size, size)
+def open_pixels(folder: Path, size: int) -> np.memmap[tuple[int, ...], np.dtype[np.uint8]]:
+    """All slots of the store in `folder`, memory-mapped, read only: (N, size, size) uint8."""
+    return np.memmap(folder / FILMS, dtype=np.uint8, mode="r").reshape(-1, size, size)

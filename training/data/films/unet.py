@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cxr.errors import FilmError
 from cxr.graphs import PRECISIONS, EngineName, Precision, installed
+from cxr.host import instructions, processor
 from cxr.intensity import to_gray8
 from cxr.pipeline import PipelineSpec
 from cxr.reading import TRAINING, Limits, read
@@ -57,9 +58,9 @@ def ways() -> tuple[Way, ...]:
     return (REFERENCE, *(way for way in found if way != REFERENCE))
 
 
-def measure(graph: Path, spec: PipelineSpec, images: Iterable[Path], tried: Sequence[Way] = ()) -> list[Measured]:
+def measure(graph: Path, spec: PipelineSpec, images: Iterable[Path]) -> list[Measured]:
     """Each way on the readable ones of `images`, taken in turns on one thread."""
-    segmenters = {way: OnnxSegmenter.from_file(graph, 1, *way) for way in tried or ways()}
+    segmenters = {way: OnnxSegmenter.from_file(graph, 1, *way) for way in ways()}
     seconds: dict[Way, list[float]] = {way: [] for way in segmenters}
     overlaps: dict[Way, list[float]] = {way: [] for way in segmenters}
     for image in images:
@@ -74,9 +75,9 @@ def measure(graph: Path, spec: PipelineSpec, images: Iterable[Path], tried: Sequ
             seconds[way].append(time.thread_time() - begun)
             masks[way] = clean(probability >= spec.threshold, spec.smallest)
         for way, mask in masks.items():
-            overlaps[way].append(_iou(mask, masks[REFERENCE]))
+            overlaps[way].append(iou(mask, masks[REFERENCE]))
     return [
-        Measured(way, len(found), sum(iou == 1 for iou in found), min(found), 1000 * median(seconds[way]))
+        Measured(way, len(found), sum(one == 1 for one in found), min(found), 1000 * median(seconds[way]))
         for way, found in overlaps.items() if found
     ]  # fmt: skip
 
@@ -102,17 +103,12 @@ def remember(root: Path, graph_digest: str, spec: PipelineSpec, measured: Sequen
 
 def _record(root: Path, graph_digest: str, spec: PipelineSpec) -> Path:
     versions = [f"{name} {metadata.version(name)}" for name in get_args(EngineName) if name in installed()]
-    deciding = [graph_digest, spec.low, spec.high, spec.threshold, spec.smallest, _processor(), *versions]
+    machine = [processor(), *instructions()]  # both decide what is fast, and how it rounds
+    deciding = [graph_digest, spec.low, spec.high, spec.threshold, spec.smallest, *machine, *versions]
     return root / f"engines-{hashlib.sha256(json.dumps(deciding).encode()).hexdigest()[:12]}.json"
 
 
-def _processor() -> str:
-    """Model and instructions: both decide what is fast, and how it rounds."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return " ".join(next((line for line in lines if line.startswith(key)), "") for key in ("model name", "flags"))
-
-
-def _iou(mask: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+def iou(mask: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    """Overlap of two masks of equal shape, |A ∩ B| / |A ∪ B|: 0..1, and 1 when both are empty."""
     union = np.count_nonzero(mask | other)
     return float(np.count_nonzero(mask & other) / union) if union else 1.0

@@ -5,7 +5,6 @@ whatever else runs can only add. `mdmt plan` reads the committed file, `training
 """
 
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from cxr.host import processor
 from cxr.tasks import PROGNOSIS, SEVERITY
 from training.learning.backbones import NAMES
 from training.learning.network import Network, create
@@ -54,13 +54,6 @@ def least(step: Callable[[], object]) -> float:
 def _evaluate(network: Network, films: torch.Tensor) -> None:
     network.eval()
     network(films)
-
-
-def processor() -> str:
-    """Name of the CPU."""
-    listed = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
-    names = [line.partition(":")[2].strip() for line in listed.splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def main() -> None:

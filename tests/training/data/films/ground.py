@@ -1,35 +1,53 @@
 """A tiny cohort on the disk, and what its store must hold."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+
+import pytest
 
 from tests.serving.tiny_bundle import encoded, film
 from training.data.cohort import Cohort, Row
 from training.data.films import FilmStore
+from training.data.films.manifest import Entry
+from training.data.films.unet import Way
+from training.data.films.work import Preparer, Task
 
 BAD = {"c": encoded(film(lungs=0)), "e": b"no film at all"}
 
 
 def tiny_cohort(folder: Path) -> Cohort:
     """Six films, c without lungs and e no picture."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for seed, name in enumerate("abcdef"):
-        image = folder / f"{name}.png"
-        image.write_bytes(BAD.get(name, encoded(film(seed=seed))))
-        rows.append(Row(name, image, f"p{name}", "A", {"prognosis": seed % 2}))
-    return Cohort("tiny", tuple(rows))
+    return _cohort("tiny", folder, {name: BAD.get(name, encoded(film(seed=seed))) for seed, name in enumerate("abcdef")})
 
 
 def small_cohort(folder: Path, count: int) -> Cohort:
-    """Good films, each another one."""
+    """Good films, each another one; those that are there already keep their times."""
+    return _cohort("small", folder, {f"{seed:03}": encoded(film(seed=seed)) for seed in range(count)})
+
+
+def _cohort(name: str, folder: Path, films: Mapping[str, bytes]) -> Cohort:
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    for seed in range(count):
-        image = folder / f"{seed:03}.png"
-        image.write_bytes(encoded(film(seed=seed)))
-        rows.append(Row(f"{seed:03}", image, f"p{seed}", "A", {"prognosis": seed % 2}))
-    return Cohort("small", tuple(rows))
+    for seed, (row, content) in enumerate(films.items()):
+        image = folder / f"{row}.png"
+        if not image.exists():
+            image.write_bytes(content)
+        rows.append(Row(row, image, f"p{row}", "A", {"prognosis": seed % 2}))
+    return Cohort(name, tuple(rows))
+
+
+def handed_out(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The rows that are taken in hand in this process from now on, in order."""
+    rows: list[str] = []
+    real = Preparer.prepare
+
+    def told(preparer: Preparer, task: Task, way: Way) -> Entry:
+        rows.append(task.row)
+        return real(preparer, task, way)
+
+    monkeypatch.setattr(Preparer, "prepare", told)
+    return rows
 
 
 def of_each(store: FilmStore) -> dict[str, bytes]:

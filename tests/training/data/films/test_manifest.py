@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from tests.serving.tiny_bundle import SPEC
-from tests.training.data.films.ground import of_each
+from tests.training.data.films.ground import handed_out, of_each
 from training.data.cohort import Cohort
 from training.data.films import FILMS, JOURNAL, MANIFEST, FilmStore, StoreDamaged, prepare_cohort
 from training.data.films.manifest import Ledger, read_entries, read_header
-from training.data.films.work import Preparer, Task
 
 ROWS = "abcdef"
 
@@ -31,15 +30,8 @@ def as_journal(store: FilmStore, drop: tuple[str, ...] = ()) -> Path:
 
 
 def handed_again(cohort: Cohort, store: FilmStore, segmenter: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    rows: list[str] = []
-    real = Preparer.prepare
-
-    def told(preparer: Preparer, task: Task, way: object) -> object:
-        rows.append(task.row)
-        return real(preparer, task, way)  # type: ignore[arg-type]
-
     with monkeypatch.context() as patch:
-        patch.setattr(Preparer, "prepare", told)
+        rows = handed_out(patch)
         prepare_cohort(cohort, store.folder.parent, SPEC, segmenter, 1)
     return rows
 

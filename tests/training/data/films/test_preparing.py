@@ -13,31 +13,16 @@ import pytest
 from cxr.pipeline import prepare
 from cxr.segmentation import OnnxSegmenter
 from tests.serving.tiny_bundle import SPEC, encoded, film
-from tests.training.data.films.ground import BAD, of_each, small_cohort
+from tests.training.data.films.ground import BAD, handed_out, of_each, small_cohort
 from training.data.cohort import Cohort
 from training.data.films import FILMS, JOURNAL, FilmStore, PreparationDied, is_prepared, prepare_cohort, preparing, work
 from training.data.films.manifest import read_journal
-from training.data.films.work import Preparer, Task
-
-
-class Tasks(list[str]):
-    """Rows that were handed out, in order."""
-
-    def watch(self, monkeypatch: pytest.MonkeyPatch) -> "Tasks":
-        real = Preparer.prepare
-
-        def told(preparer: Preparer, task: Task, way: object) -> object:
-            self.append(task.row)
-            return real(preparer, task, way)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(Preparer, "prepare", told)
-        return self
 
 
 @pytest.fixture
-def handed(store: FilmStore, monkeypatch: pytest.MonkeyPatch) -> Tasks:
+def handed(store: FilmStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is taken in hand after the store was made."""
-    return Tasks().watch(monkeypatch)
+    return handed_out(monkeypatch)
 
 
 def again(cohort: Cohort, store: FilmStore, segmenter: Path) -> FilmStore:
@@ -64,7 +49,7 @@ def test_failures_are_counted_and_explained_and_nothing_stands_in_for_them(store
 
 
 def test_a_second_call_prepares_nothing_and_tells_progress_nothing(
-    cohort: Cohort, store: FilmStore, segmenter: Path, handed: Tasks
+    cohort: Cohort, store: FilmStore, segmenter: Path, handed: list[str]
 ) -> None:
     before = {path.name: path.read_bytes() for path in store.folder.iterdir()}
     told: list[tuple[int, int]] = []
@@ -82,7 +67,7 @@ def test_progress_counts_to_the_whole_cohort(cohort: Cohort, tmp_path: Path, seg
 
 
 def test_only_a_file_whose_bytes_changed_is_prepared_again_into_its_own_slot(
-    cohort: Cohort, store: FilmStore, segmenter: Path, handed: Tasks, monkeypatch: pytest.MonkeyPatch
+    cohort: Cohort, store: FilmStore, segmenter: Path, handed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, made = of_each(store), list[bytes]()
     real = work.prepare
@@ -111,7 +96,7 @@ def test_a_film_that_turns_bad_leaves_no_old_pixels_and_one_that_turns_good_beco
 
 
 def test_new_rows_come_behind_the_old_ones_and_rows_that_left_are_not_shown(
-    cohort: Cohort, store: FilmStore, segmenter: Path, tmp_path: Path, handed: Tasks
+    cohort: Cohort, store: FilmStore, segmenter: Path, tmp_path: Path, handed: list[str]
 ) -> None:
     before = of_each(store)
     (tmp_path / "0.png").write_bytes(encoded(film(seed=50)))
@@ -159,7 +144,7 @@ def test_a_process_that_dies_is_named_with_what_it_had_in_hand_and_the_rest_is_k
 
     with pytest.raises(PreparationDied, match=r"killed or crashed .* in hand: \d"):
         prepare_cohort(cohort, tmp_path / "store", SPEC, segmenter, 1, progress)
-    handed = Tasks().watch(monkeypatch)
+    handed = handed_out(monkeypatch)
     monkeypatch.setattr(preparing, "FEW", 100)
     store = prepare_cohort(cohort, tmp_path / "store", SPEC, segmenter, 1)
     assert handed == [row.id for row in cohort.rows[done[-1] :]]
@@ -204,17 +189,11 @@ def test_kill_minus_nine_leaves_no_process_behind_and_the_next_call_goes_on_wher
         time.sleep(0.05)
     assert not [pid for pid in mine if Path(f"/proc/{pid}").exists()]
     ready = len(read_journal(journals[0]))
-    handed = Tasks().watch(monkeypatch)
+    handed = handed_out(monkeypatch)
     monkeypatch.setattr(preparing, "FEW", 400)
-    store = prepare_cohort(small_again(tmp_path), tmp_path / "store", SPEC, segmenter, 1)
+    store = prepare_cohort(small_cohort(tmp_path / "images", 400), tmp_path / "store", SPEC, segmenter, 1)
     assert 40 <= ready < 400 and len(handed) == 400 - ready
     assert len(of_each(store)) == 400
-
-
-def small_again(folder: Path) -> Cohort:
-    """The same rows, without writing the files again: their times would change."""
-    whole = small_cohort(folder / "elsewhere", 400)
-    return replace(whole, rows=tuple(replace(row, image=folder / "images" / row.image.name) for row in whole.rows))
 
 
 @pytest.mark.slow

@@ -53,8 +53,8 @@ def test_what_was_measured_is_found_again_for_the_same_unet_and_spec_only(tmp_pa
 
 def test_masks_of_nothing_are_equal() -> None:
     nothing = np.zeros((4, 4), bool)
-    assert unet._iou(nothing, nothing) == 1
-    assert unet._iou(nothing, ~nothing) == 0
+    assert unet.iou(nothing, nothing) == 1
+    assert unet.iou(nothing, ~nothing) == 0
 
 
 def test_a_store_records_the_choice_and_goes_on_with_it(tmp_path: Path, segmenter: Path, monkeypatch: pytest.MonkeyPatch) -> None:

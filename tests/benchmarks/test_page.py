@@ -1,0 +1,58 @@
+"""What every page says of itself, and that its verdicts follow from its figures."""
+
+from pathlib import Path
+
+from benchmarks import page, peers
+from benchmarks.page import Goal, table
+from benchmarks.serving.load import Load
+from benchmarks.serving.report import Bare, Cell, Measured, Results, blocks
+from cxr.host import cores, processor
+
+
+def test_a_page_names_command_machine_load_versions_and_threads(tmp_path: Path) -> None:
+    page.write(tmp_path / "page.md", [*page.head("Title", "About.", ("numpy", "no-such-package"), "one", quick=True), "", "End."])
+    text = (tmp_path / "page.md").read_text()
+    for words in (
+        "# Title\n\nResearch use only",
+        "quick form",
+        "`python ",
+        processor(),
+        f"{cores()} cores",
+        "load ",
+        "Threads: one",
+    ):
+        assert words in text
+    assert "numpy " in text and "no-such-package" not in text
+    assert text.endswith("\n\nAbout.\n\nEnd.\n")
+
+
+def test_a_package_is_first_looked_for_in_the_environment_of_the_peers(tmp_path: Path) -> None:
+    (tmp_path / "numpy-0.0.1.dist-info").mkdir()
+    (tmp_path / "numpy-0.0.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 0.0.1\n")
+    assert page.versions(("numpy",), [tmp_path]) == [("numpy", "0.0.1")]
+    assert page.versions(("numpy",)) != [("numpy", "0.0.1")]
+
+
+def test_the_environment_of_the_peers_sees_the_packages_of_the_project(tmp_path: Path) -> None:
+    python, missing = peers.environment(("no-such-package",), ("numpy",), tmp_path / "peers")  # nothing is to be installed
+    assert missing == "" and python == tmp_path / "peers" / "bin" / "python"
+    assert [file.name for file in peers.site_packages(tmp_path / "peers").iterdir()] == ["project.pth"]
+
+
+def test_tables_and_verdicts() -> None:
+    assert table(("a", "b"), [(1, "x")]) == "| a | b |\n| --- | --- |\n| 1 | x |"
+    goals = page.goals([Goal("at most 2 s", "1.5 s", True), Goal("at most 1 s", "1.5 s", False)])
+    assert "| at most 2 s | 1.5 s | reached |" in goals and "| at most 1 s | 1.5 s | not reached |" in goals
+
+
+def test_the_service_is_judged_within_each_round() -> None:
+    cell, loop = Cell("mobilenet_v2", "product", "jpeg"), {"ms": [10.0] * 100, "seconds": 1.0, "cpu_ms": 10.0}
+    results, loads = Results(rounds=1, window=1.0), {c: Load(ms=[10.5] * 190, seconds=1.0) for c in (1, 8, 32)}
+    results.bare[cell] = [Bare([loop], [loop, loop])]
+    results.measured[cell, "ours"] = [Measured(loads, start=2.0, memory=200.0)]
+    results.measured[cell, "ray"] = [Measured({c: Load(ms=[30.0] * 60, seconds=1.0) for c in (1, 8, 32)}, 9.0, 900.0)]
+    results.floors["openvino", "float32", "product"] = [[loop, loop]]
+    results.missing["litserve"] = "not here"
+    text = "\n".join(blocks(results))
+    assert text.count("| reached |") == 6 and text.count("| not reached |") == 1  # 3.2 times the best peer is not 5
+    assert "≥ 5 × best peer (ray) | 3.17× | not reached" in text and "- litserve: not here" in text
