@@ -77,6 +77,11 @@ async def _run(port: int, wire: bytes, connections: int, seconds: float) -> Load
 
 
 async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wire: bytes) -> int:
+    return (await exchange(reader, writer, wire))[0]
+
+
+async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wire: bytes) -> tuple[int, str]:
+    """Send a request and read its answer: status, and the head in small letters."""
     writer.write(wire)
     await writer.drain()
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
@@ -86,4 +91,4 @@ async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wire:
         await reader.readline()
     else:
         await reader.readexactly(int(head.split("content-length:")[1].split("\r\n")[0]))
-    return int(head.split(" ", 2)[1])
+    return int(head.split(" ", 2)[1]), head

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 from benchmarks import page
 from benchmarks.page import Goal, table
 from benchmarks.peers import site_packages
+from benchmarks.serving import overload
 from benchmarks.serving.load import Load
+from benchmarks.serving.overload import Overload
 
 PACKAGES = ("torch", "openvino", "onnxruntime", "fastapi", "uvicorn", "mlflow", "litserve", "bentoml", "ray")
 
@@ -68,6 +70,7 @@ class Results:
     bare: dict[Cell, list[Bare]] = field(default_factory=dict)
     measured: dict[tuple[Cell, str], list[Measured]] = field(default_factory=dict)
     floors: dict[tuple[str, str, str], list[list[dict[str, Any]]]] = field(default_factory=dict)
+    overload: Overload | None = None
     missing: dict[str, str] = field(default_factory=dict)
     minutes: float = 0.0
 
@@ -84,8 +87,9 @@ def blocks(results: Results) -> list[str]:
         *page.head(
             "Serving: the service, its peers and the limit", _about(results), PACKAGES, "as said", elsewhere=[site_packages()]
         ),
-        page.goals(_goals(results)),
+        page.goals([*_goals(results), *(overload.goals(results.overload) if results.overload else ())]),
         *_tables(results),
+        *(overload.blocks(results.overload) if results.overload else ()),
         *_floors(results),
         *(("## Not run", missing) if missing else ()),
     ]

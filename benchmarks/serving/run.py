@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks import page, peers
 from benchmarks.page import ROOT
-from benchmarks.serving import load, report
+from benchmarks.serving import load, overload, report
 from benchmarks.serving.contenders import MODULES, PACKAGES, PEERS, Missing, Networks, request, running
 from benchmarks.serving.films import KINDS, film
 from benchmarks.serving.networks import write_bundle
@@ -67,6 +67,9 @@ def main() -> None:
             networks = networks_of(MAIN.backbone, unet)
             floor = bare(networks, files["jpeg"], 1, 2, chosen.seconds, engine, precision)
             results.floors.setdefault((engine, precision, unet), []).append(floor)
+    network, asked = networks_of(MAIN.backbone, MAIN.unet), request("ours", MAIN.kind, files[MAIN.kind].read_bytes())
+    with running("ours", network, asked) as server:
+        results.overload = overload.measure(server.port, asked, server.memory, 4 * chosen.seconds)
     results.minutes = (time.monotonic() - began) / 60
     page.write(chosen.output, report.blocks(results))
     _say(f"{chosen.output} after {results.minutes:.1f} minutes")
