@@ -28,10 +28,6 @@ class FilmRows:
     def __len__(self) -> int:
         return len(self.slots)
 
-    @property
-    def nbytes(self) -> int:
-        return int(np.prod(self.shape))
-
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         return (self[i] for i in range(len(self)))
 

@@ -8,17 +8,9 @@ from torch.nn import functional
 
 from training.data.variation import Variation
 
-CHUNK = 8  # films at a time on a CPU: whole-batch temporaries cost more in page faults than the warp itself
-
 
 def warp_batch(films: Tensor, variation: Variation) -> Tensor:
     """Films (B, 1, S, S) uint8 → (B, 1, S, S) float32 in 0..255 on their device; outside of a film is its black."""
-    chunk = CHUNK if films.device.type == "cpu" else len(films)
-    pieces = [_warp(films[i : i + chunk], variation.of(slice(i, i + chunk))) for i in range(0, len(films), chunk)]
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-
-
-def _warp(films: Tensor, variation: Variation) -> Tensor:
     side = films.shape[-1]
 
     def on_device(numbers: NDArray[np.float64]) -> Tensor:

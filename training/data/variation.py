@@ -6,7 +6,6 @@ because centres differ in exposure. `film_warp` and `tensor_warp` carry it out.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,10 +36,6 @@ class Variation:
 
     def __len__(self) -> int:
         return len(self.linear)
-
-    def of(self, rows: Any) -> "Variation":
-        """That of some of the films."""
-        return Variation(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
 def vary(keys: NDArray[np.uint64], seed: int, epoch: int, s: Augmentation) -> Variation:

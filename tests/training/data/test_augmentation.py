@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from tests.cxr.dicoms import phantom
 from training.data.film_warp import warp_films
 from training.data.samples import sample_key
-from training.data.tensor_warp import CHUNK
 from training.data.variation import uniforms, vary
 from training.settings import Augmentation
 
 OFF = Augmentation(probability=0, flip=False)
 ALWAYS = {"probability": 1.0, "shift": 0, "zoom": 0, "degrees": 0, "flip": False, "elastic": 0, "contrast": 0, "brightness": 0}
-N = 2 * CHUNK + 3
+N = 19
 KEYS = np.array([sample_key(f"film {i}") for i in range(N)], dtype=np.uint64)
 
 
