@@ -10,6 +10,14 @@ from benchmarks.page import Goal, table
 HAND, STEP, FIT = "best step by hand", "own step", "own fit, end to end"
 AUTHORS, JPEG, MEMMAP = "authors' style", "JPEG + transforms.v2", "memmap + transforms.v2"
 OTHERS = ("lightning", "accelerate")  # in the environment of `benchmarks.peers`
+WHY = """What bounds the goals that are not reached:
+
+- Against other data paths: the step itself, which all share. The figure in brackets is that of a loop whose films cost nothing; where it
+  is below the goal, no data path can reach the goal on this processor. Own figures may lie above it, because a worker keeps freed buffers
+  (last section) and the loop of the others does not.
+- Validation: a forward pass takes a third of a training step, so a third as many films take a tenth of the epoch in any loop.
+- Checkpoint: the state of this network is a thousand small tensors, and torch needs some 30 ms of processor time to write them down. A
+  thread does it beside the next steps, so it costs time only where no core is spare."""
 PACKAGES = ("torch", "torchvision", "opencv-python-headless", *OTHERS)
 
 
@@ -22,6 +30,7 @@ def blocks(found: dict[str, Any], quick: bool, rounds: int) -> list[str]:
             PACKAGES, "one per contender", quick, () if quick else (peers.site_packages(),),
         ),
         page.goals(goals_of(found)),
+        WHY,
         "## Step and data path",
         "Milliseconds of own processor time per film (wall-clock in brackets). All compute in the fastest way, as \"auto\" would choose, "
         "but the authors' style, whose step is torch's default (float32, contiguous, unfused Adam).",
