@@ -95,10 +95,7 @@ async def predict(
         data = await read_upload(request, state.settings, place)
         read = perf_counter() - started
         if form == PNG:
-            limits = state.settings.limits
-            picture, _ = await finished(
-                request, loaded, data, read, lambda p: draw(data, p, loaded.bundle, *drawn, opacity, limits), True
-            )
+            picture, _ = await finished(request, loaded, data, read, lambda p: draw(p, loaded.bundle, *drawn, opacity), True)
             return Response(picture, media_type=PNG)
         if form == REPORT:
             report, _ = await finished(request, loaded, data, read, lambda p: structured_report(data, p, loaded))
