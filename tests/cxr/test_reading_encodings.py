@@ -16,6 +16,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
@@ -154,6 +155,8 @@ LOSSY: dict[str, Callable[[], bytes]] = {
     "jpeg cmyk": lambda: saved(picture().convert("RGB").convert("CMYK"), "JPEG", quality=95),
     **{f"jpeg exif {o}": (lambda o=o: turned(o, "JPEG")) for o in range(1, 9)},
     "dicom jpeg": lambda: dicom(PHANTOM, JPEGBaseline8Bit),
+    "dicom jpeg extended 8 bit": lambda: encapsulated(jpeg(PHANTOM), JPEGExtended12Bit, *PHANTOM.shape),
+    "dicom jpeg extended 12 bit": lambda: dicom(P12, JPEGExtended12Bit, 12),
     "dicom jpeg 2000 lossy": lambda: encapsulated(
         saved(picture(), "JPEG2000", no_jp2=True, irreversible=True, quality_layers=[4]), JPEG2000, *PHANTOM.shape
     ),
@@ -185,6 +188,12 @@ def test_jpeg_lossless_wraps_its_differences_at_65536(predictor: int) -> None:
     extremes = np.random.default_rng(7).choice(np.array([0, 1, 32767, 32768, 65534, 65535], np.uint16), (64, 64))
     radiograph = read(encapsulated(lossless_jpeg(extremes, 16, predictor), JPEGLossless, 64, 64, 16))
     np.testing.assert_array_equal(radiograph.pixels, extremes.astype(np.float32))
+
+
+def test_jpeg_extended_keeps_its_twelve_bits() -> None:
+    noisy = P12 + np.random.default_rng(7).integers(0, 16, P12.shape, dtype=np.uint16)
+    pixels = read(dicom(noisy, JPEGExtended12Bit, 12)).pixels
+    assert np.abs(pixels - noisy).max() <= 8  # of 4096, with coefficients rounded to multiples of 4
 
 
 def test_the_steps_taken_are_named() -> None:
