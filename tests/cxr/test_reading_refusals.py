@@ -1,6 +1,5 @@
 """What is not one readable film is refused by name, before it costs anything."""
 
-from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,10 @@ from cxr.errors import FileTooLarge, FilmTooSmall, NotGray, TruncatedFile, Unsup
 from cxr.reading import Limits, read, recognised
 from tests.cxr.bombs import deflated, jpeg_of_size
 from tests.cxr.dicoms import dicom, encapsulated, jpeg, phantom
+from tests.cxr.encodings import saved
 
 PHANTOM = phantom()
 P12 = PHANTOM.astype(np.uint16) * 16
-
-
-def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    stream = BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
 
 
 NOT_IMAGES = {
