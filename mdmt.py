@@ -268,7 +268,7 @@ def predict(
         model_name=name, alias=alias, tracking_uri=tracking().uri, cache_dir=home() / "bundles", workers=workers, alone=1
     )
     loaded = registry_source(settings).load()
-    rows = answers(loaded, found, threads=workers)
+    rows = answers(loaded, found, settings.limits, workers)
     if output is None:
         for row in rows:
             out.print_json(data=dict(row))

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,13 +45,13 @@ from cxr.manifest import (
     read_manifest,
 )
 from cxr.pipeline import Film, prepare
+from cxr.precision import usable
 from cxr.reading import Limits
 from cxr.segmentation import OnnxSegmenter
 from cxr.tasks import Task
 
-GOLDEN_SHIFT = 2  # pixels of the golden film that its box may move by, for the same reason
 GOLDEN_TOLERANCE = 1e-3  # in probability: another processor rounds differently, another network does not hit this
-
+GOLDEN_SHIFT = 2  # pixels of the golden film that its box may move by, for the same reason
 TIMED_RUNS = 7  # of the golden film, where engines are compared
 
 
@@ -81,6 +81,7 @@ class Bundle:
     """A loaded bundle: `streams` predictions side by side on `threads` threads each, on an `engine` (default: the first installed).
 
     `alone` is the same bundle with its graphs on that many threads, for a prediction that is the only one; by default it is itself.
+    `precision` "auto" is a lower one where the bundle carries a proof of it (`cxr.precision.usable`).
     """
 
     def __init__(
@@ -90,13 +91,14 @@ class Bundle:
         engine: EngineName | None = None,
         streams: int = 1,
         alone: int | None = None,
-        precision: Precision = "float32",
+        precision: Precision | Literal["auto"] = "float32",
     ) -> None:
         self.manifest = read_manifest(folder)
         self.digest = digest_of((folder / MANIFEST).read_bytes())
         self.tasks = tuple(_task(entry) for entry in self.manifest.tasks)
         self.gate = _gate(folder, self.manifest)
-        self.precision, runs_on = precision, engine or installed()[0]
+        runs_on = engine or installed()[0]
+        self.precision = usable(self.manifest.proofs, runs_on)[0] if precision == "auto" else precision
         graphs = _graph(folder / SEGMENTER), _graph(folder / NETWORK)
         try:
             self._compile(*graphs, runs_on, threads, streams)

@@ -129,8 +129,9 @@ _running: list[_Nursery] = []
 def decode_apart(frame: bytes, stream: Stream, syntax: int) -> NDArray[Any]:
     """(height, width) uint8 or uint16 samples of one frame as its codestream holds them: unsigned, or two's complement.
 
-    `syntax` is the last part of the transfer syntax: 57, 70 (JPEG Lossless), 80, 81 (JPEG-LS), 90 or 91 (JPEG 2000). Raises
-    TruncatedFile where the child fails or reaches a limit, UnsupportedDicom where the decoder of JPEG Lossless failed its self-test.
+    `syntax` is the last part of the transfer syntax: 51 (JPEG Extended), 57, 70 (JPEG Lossless), 80, 81 (JPEG-LS), 90 or 91 (JPEG
+    2000). Raises TruncatedFile where the child fails or reaches a limit, UnsupportedDicom where the decoder of JPEG Lossless failed its
+    self-test.
     """
     try:
         return _decoded(frame, stream, syntax)

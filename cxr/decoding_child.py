@@ -22,7 +22,7 @@ MEMORY = 1536 * 1024 * 1024  # bytes of address space
 PROCESSOR_SECONDS, PIXELS_PER_SECOND, WALL_SECONDS = 2, 5_000_000, 10  # a lossless film takes a third of that on an old core
 STARTED, DECODED, DECODER_MISSING = b"S", b"D", b"M"
 GDCM, OPENJPEG = "gdcm", "openjpeg"
-DECODERS = {57: GDCM, 70: GDCM, 80: GDCM, 81: GDCM, 90: OPENJPEG, 91: OPENJPEG}
+DECODERS = {51: GDCM, 57: GDCM, 70: GDCM, 80: GDCM, 81: GDCM, 90: OPENJPEG, 91: OPENJPEG}
 
 
 def main() -> int:
@@ -85,6 +85,7 @@ def _with_gdcm(gdcm: Any, frame: bytes, width: int, height: int, bits: int, synt
     image.SetDimensions((width, height, 1))
     image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2))
     processes = {
+        51: gdcm.TransferSyntax.JPEGExtendedProcess2_4,
         57: gdcm.TransferSyntax.JPEGLosslessProcess14,
         70: gdcm.TransferSyntax.JPEGLosslessProcess14_1,
         80: gdcm.TransferSyntax.JPEGLSLossless,

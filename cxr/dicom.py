@@ -1,7 +1,7 @@
 """DICOM bytes → Radiograph: single-frame gray radiographs of the modalities CR, DX, DR and RG; everything else by a named error.
 
-Only the tags listed here are parsed, none of which can name a patient (the age is made a yes or no at once). Deflated data is refused
-before pydicom would inflate it (1 MB becomes 2 GB), nested sequences end in a RecursionError that `damage_named` turns into
+Only the tags listed here are parsed, none of which can name a patient (age and birthday are made a yes or no at once). Deflated data is
+refused before pydicom would inflate it (1 MB becomes 2 GB), nested sequences end in a RecursionError that `damage_named` turns into
 TruncatedFile.
 """
 

@@ -30,16 +30,17 @@ from cxr.errors import FileTooLarge, TruncatedFile, UnsupportedDicom
 from cxr.headers import Stream, j2k_header, jpeg_header
 from cxr.radiograph import Limits
 
+PILLOW = "pillow"
 # Transfer syntax → decoder: "" for none, a plugin of pydicom, or one that runs in a child process. Named, because the order of what
 # is installed would decide otherwise: of the two decoders of JPEG Lossless only gdcm undoes the modulo-65536 prediction right
-# (pylibjpeg-libjpeg issue 90).
+# (pylibjpeg-libjpeg issue 90). Pillow reads 8 bits of JPEG Extended, its 12 bits are gdcm's.
 PLUGINS: dict[UID, str] = {
     ImplicitVRLittleEndian: "",
     ExplicitVRLittleEndian: "",
     ExplicitVRBigEndian: "",
     RLELossless: "pydicom",
-    JPEGBaseline8Bit: "pillow",
-    JPEGExtended12Bit: "pillow",
+    JPEGBaseline8Bit: PILLOW,
+    JPEGExtended12Bit: PILLOW,
     JPEGLossless: GDCM,
     JPEGLosslessSV1: GDCM,
     JPEGLSLossless: GDCM,
@@ -65,8 +66,8 @@ def stored_values(dataset: Dataset, limits: Limits) -> NDArray[np.integer[Any]]:
     """(Rows, Columns) values of BitsStored bits in an integer type of BitsAllocated, sign extended where PixelRepresentation is 1.
 
     The data set must be checked: one gray frame of 8 or 16 allocated bits. Raises TruncatedFile where the pixel data is shorter
-    or longer than Rows × Columns say or its codestream declares another size, UnsupportedDicom for 12-bit lossy JPEG and other
-    processes, FileTooLarge for more than `limits.max_scans` JPEG scans.
+    or longer than Rows × Columns say or its codestream declares another size, UnsupportedDicom for other processes and depths,
+    FileTooLarge for more than `limits.max_scans` JPEG scans.
     """
     plugin = PLUGINS[dataset.file_meta.TransferSyntaxUID]
     decoded = _decoded(dataset, plugin, limits)
@@ -90,7 +91,7 @@ def _decoded(dataset: Dataset, plugin: str, limits: Limits) -> NDArray[Any]:
             _check_run_lengths(frame, dataset)
         else:
             stream = _checked_codestream(frame, dataset, plugin, limits)
-            if plugin in DECODERS.values():
+            if plugin in DECODERS.values() or stream.bits > 8:
                 return decode_apart(frame, stream, int(syntax.rsplit(".", 1)[1]))
     decoder = get_decoder(syntax)
     if plugin and plugin not in decoder.available_plugins:
@@ -111,11 +112,14 @@ def _checked_codestream(frame: bytes, dataset: Dataset, plugin: str, limits: Lim
     if (stream.width, stream.height, stream.components) != (dataset.Columns, dataset.Rows, 1):
         found = f"compressed data of {stream.width} × {stream.height} × {stream.components}"
         raise TruncatedFile(found, f"{dataset.Columns} × {dataset.Rows} × 1, as the header says", "Export the film again.")
-    least, most = (8, 8) if plugin == "pillow" else (8, dataset.BitsAllocated)
-    processes = PROCESSES[dataset.file_meta.TransferSyntaxUID]
-    if stream.process not in processes or not least <= stream.bits <= most:
+    syntax, allocated = dataset.file_meta.TransferSyntaxUID, dataset.BitsAllocated
+    processes, depths = PROCESSES[syntax], [8] if plugin == PILLOW else list(range(8, allocated + 1))
+    if (syntax, stream.process, allocated) == (JPEGExtended12Bit, "SOF1", 16):
+        depths.append(12)
+    if stream.process not in processes or stream.bits not in depths:
         found = f"compressed data of process {stream.process} with {stream.bits} bits"
-        raise UnsupportedDicom(found, f"{' or '.join(processes)} with {least} to {most} bits", "Export it uncompressed.")
+        allowed = f"{' or '.join(processes)} with {' or '.join(map(str, depths))} bits"
+        raise UnsupportedDicom(found, allowed, "Export it uncompressed.")
     if stream.scans > limits.max_scans or stream.tiles > MOST_TILES:
         found = f"compressed data of {stream.scans} scans and {stream.tiles} tiles"
         raise FileTooLarge(found, f"at most {limits.max_scans} scans and {MOST_TILES} tiles", "Export the film uncompressed.")

@@ -1,13 +1,16 @@
 """What the tags of a DICOM film say about whose chest it shows and from where, as far as they say it.
 
-Only code words and the age are looked at; none of them is kept as it stands, so nothing of them can reach an answer or a log.
+Only code words, the age and two dates are looked at; none of them is kept as it stands, so nothing of them can reach an answer or a log.
 """
 
 import re
+from datetime import date
 
 from pydicom import Dataset
 
-KEYWORDS = ("ViewPosition", "ViewCodeSequence", "PatientOrientation", "PatientAge", "BodyPartExamined")
+KEYWORDS = (
+    "ViewPosition", "ViewCodeSequence", "PatientOrientation", "BodyPartExamined", "PatientAge", "PatientBirthDate", "StudyDate",
+)  # fmt: skip
 
 # Defined terms of View Position (PS3.3, C.8.1.1 and C.8.11.1), and what is written in their place.
 VIEWS = ("AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO", "LAO", "RAO", "LPO", "RPO")
@@ -54,6 +57,21 @@ def is_chest(dataset: Dataset) -> bool | None:
 
 
 def is_adult(dataset: Dataset) -> bool | None:
-    """Whether Patient's Age (PS3.5, VR AS: "045Y", "010M", …) is ADULT_YEARS or more; None where it is absent or malformed."""
+    """Whether the patient is ADULT_YEARS or older: by Patient's Age (PS3.5, VR AS: "045Y", "010M", …), where it is absent or malformed
+    by the birthday before the study; None where both dates do not tell either."""
     said = re.fullmatch(r"\s*(\d{1,3})([DWMY])\s*", str(dataset.get("PatientAge", "")).upper())
-    return None if said is None else int(said[1]) / _YEARS[said[2]] >= ADULT_YEARS
+    if said is not None:
+        return int(said[1]) / _YEARS[said[2]] >= ADULT_YEARS
+    born, seen = _date(dataset.get("PatientBirthDate")), _date(dataset.get("StudyDate"))
+    if born is None or seen is None or born > seen:
+        return None
+    return (seen.year - born.year, seen.month, seen.day) >= (ADULT_YEARS, born.month, born.day)
+
+
+def _date(value: object) -> date | None:
+    """A day as PS3.5 writes it (VR DA: "19700131") and as its forerunner did ("1970.01.31"); None for anything else."""
+    said = re.fullmatch(r"\s*(\d{4})(\.?)(\d{2})\2(\d{2})\s*", str(value))
+    try:
+        return None if said is None else date(int(said[1]), int(said[3]), int(said[4]))
+    except ValueError:
+        return None

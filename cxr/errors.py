@@ -75,8 +75,8 @@ class NotGray(FilmError):
 class NotFrontalChest(FilmError):
     """A readable picture that the input gate (`cxr.gate`) does not take for a frontal film of an adult's chest.
 
-    `reason` is a short word from a closed list (REASONS); `score` and `threshold` are those of the picture, None where the DICOM
-    tags decided.
+    `reason` is a short word, of those that `cxr.gate` has; `score` and `threshold` are those of the picture, None where the DICOM tags
+    decided.
     """
 
     code = "not-a-frontal-chest"

@@ -55,22 +55,28 @@ class PipelineSpec(BaseModel):
 class Film:
     """A prepared film: what the network sees, and how it came about.
 
-    `pixels` uint8 (S, S); `box` in pixels of the source film of `shape` (H, W); `coverage` is the share of that film the lungs take
-    and `lungs` bool (256, 256) the cleaned mask of it, squeezed to a square;
-    `digest` is the SHA-256 of `pixels`; `steps` are the transformations the reader applied; `score` is the input gate's (1 = at the
-    edge of the training films), None where none was asked.
+    `pixels` uint8 (S, S); `gray` uint8 (H, W) is the whole film that they were cut from, and `box` in pixels of it; `coverage` is the
+    share of it that the lungs take and `lungs` bool (256, 256) the cleaned mask of it, squeezed to a square; `digest` is the SHA-256
+    of `pixels`; `steps` are the transformations the reader applied; `score` is the input gate's (1 = at the edge of the training
+    films), None where none was asked.
     """
 
     pixels: NDArray[np.uint8]
+    gray: NDArray[np.uint8]
     box: Box
     verdict: Verdict
     coverage: float
     lungs: NDArray[np.bool_]
-    shape: tuple[int, int]
     source: str
     steps: tuple[str, ...]
     digest: str
     score: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W) of the whole film."""
+        height, width = self.gray.shape
+        return height, width
 
 
 class LungsNotFound(FilmError):
@@ -118,16 +124,15 @@ def prepare_radiograph(radiograph: Radiograph, spec: PipelineSpec, segmenter: Se
     verdict = judge(lungs)
     if verdict is Verdict.NO_LUNGS:
         raise LungsNotFound(float((seen.probability >= spec.threshold).mean()), spec.smallest)
-    height, width = gray.shape
-    box = lung_box(lungs, (height, width), spec.margin)
+    box = lung_box(lungs, (gray.shape[0], gray.shape[1]), spec.margin)
     pixels = crop(lungs_only(gray, lungs) if spec.crop == "masked" else gray, box, spec.size)
     return Film(
         pixels=pixels,
+        gray=gray,
         box=box,
         verdict=verdict,
         coverage=float(lungs.mean()),
         lungs=lungs,
-        shape=(height, width),
         source=radiograph.source,
         steps=radiograph.transforms,
         digest=hashlib.sha256(pixels.tobytes()).hexdigest(),

@@ -1,9 +1,8 @@
 """One film's bytes → its answer, computed on a worker thread: what every route that answers films calls."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from fastapi import Request
 
@@ -12,18 +11,8 @@ from cxr.reading import Limits
 from serving.answers import PredictionAnswer, Timings, answer
 from serving.errors import ProblemError
 from serving.readiness import LoadedBundle
-from serving.routes.model import model_id
-from serving.settings import Settings
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Answered(Generic[T]):
-    """A film's answer, and what `finish` made of its prediction."""
-
-    answer: PredictionAnswer
-    finished: T
 
 
 def explainable(loaded: LoadedBundle) -> None:
@@ -37,35 +26,54 @@ def explainable(loaded: LoadedBundle) -> None:
 
 
 async def answered(
+    request: Request, loaded: LoadedBundle, data: bytes, read_body: float, explain: bool = False
+) -> PredictionAnswer:
+    """A film's answer as JSON says it. Raises as `finished` does."""
+    prediction, timings = await finished(request, loaded, data, read_body, lambda prediction: prediction, explain)
+    return answer(prediction, loaded, request.state.request_id, timings)
+
+
+async def finished(
     request: Request,
     loaded: LoadedBundle,
     data: bytes,
     read_body: float,
     finish: Callable[[Prediction], T],
     explain: bool = False,
-) -> Answered[T]:
-    """Prepare, predict and `finish` on one worker thread; counted in the metrics. `read_body`: seconds since the request began.
+) -> tuple[T, Timings]:
+    """Prepare, predict and `finish` on one worker thread, counted and audited: what `finish` made of the prediction, and how long it took.
 
-    Raises FilmError, and ProblemError `busy`.
+    `read_body`: seconds since the request began. Raises FilmError, and ProblemError `busy`.
     """
     state, started = request.app.state, perf_counter()
-    prediction, prepare, network, finished = await state.admission.compute(
-        lambda alone: _computed(loaded.bundle.alone if alone else loaded.bundle, data, limits_of(state.settings), finish, explain)
-    )
-    total = read_body + perf_counter() - started
-    timings = _milliseconds(read_body=read_body, prepare=prepare, network=network, total=total)
+
+    def work(alone: bool) -> tuple[Prediction, dict[str, float], T, str]:
+        bundle = loaded.bundle.alone if alone else loaded.bundle
+        prediction, seconds = predicted(bundle, data, state.settings.limits, explain)
+        return prediction, seconds, finish(prediction), state.audit.film(data)
+
+    prediction, seconds, made, film = await state.admission.compute(work)
+    timings = Timings.of(read_body=read_body, total=read_body + perf_counter() - started, **seconds)
     state.metrics.count(prediction, timings)
     state.drift.add(loaded.bundle, prediction)
-    _audit(request, loaded, data, prediction, timings)
-    return Answered(answer(prediction, loaded.bundle, model_id(loaded), request.state.request_id, timings), finished)
+    _audit(request, loaded, film, prediction, timings)
+    return made, timings
 
 
-def _audit(request: Request, loaded: LoadedBundle, data: bytes, prediction: Prediction, timings: Timings) -> None:
-    audit = request.app.state.audit
-    audit.record(
+def predicted(bundle: Bundle, data: bytes, limits: Limits, explain: bool = False) -> tuple[Prediction, dict[str, float]]:
+    """The prediction, and the seconds of its stages as `Timings` calls them. Raises FilmError."""
+    started = perf_counter()
+    film = bundle.prepare(data, limits)
+    prepared = perf_counter()
+    prediction = bundle.predict_film(film, explain)
+    return prediction, {"prepare": prepared - started, "network": perf_counter() - prepared}
+
+
+def _audit(request: Request, loaded: LoadedBundle, film: str, prediction: Prediction, timings: Timings) -> None:
+    request.app.state.audit.record(
         request_id=request.state.request_id,
         key=getattr(request.state, "key", None),
-        film=audit.film(data),
+        film=film,
         model=loaded.name,
         version=loaded.version,
         digest=loaded.bundle.digest,
@@ -75,23 +83,3 @@ def _audit(request: Request, loaded: LoadedBundle, data: bytes, prediction: Pred
         },
         ms=timings.total,
     )
-
-
-def limits_of(settings: Settings) -> Limits:
-    """The bounds of one film."""
-    return Limits(max_bytes=settings.max_bytes, max_pixels=settings.max_pixels)
-
-
-def _computed(
-    bundle: Bundle, data: bytes, limits: Limits, finish: Callable[[Prediction], T], explain: bool
-) -> tuple[Prediction, float, float, T]:
-    """The prediction, the seconds that preparing the film and the network took, and what `finish` made."""
-    started = perf_counter()
-    film = bundle.prepare(data, limits)
-    prepared = perf_counter()
-    prediction = bundle.predict_film(film, explain)
-    return prediction, prepared - started, perf_counter() - prepared, finish(prediction)
-
-
-def _milliseconds(**seconds: float) -> Timings:
-    return Timings(**{stage: round(value * 1000, 3) for stage, value in seconds.items()})

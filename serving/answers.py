@@ -1,17 +1,18 @@
 """What the service answers, as values that document themselves in OpenAPI; built from the bundle's tasks."""
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
-from cxr.bundle import Bundle, Prediction, TaskAnswer
+from cxr.bundle import Prediction, TaskAnswer
 from cxr.evidence import inside, questions, shares, speaking_for
 from cxr.pipeline import Film
 from cxr.quality import SENTENCES, Flag, flags
 from cxr.segmentation import Verdict
 from cxr.tasks import Task
+from serving.readiness import LoadedBundle
 
 NOTICE = "Research use only, not a medical device."
 # How the score behind an ordinal task is called in the answer; a further task with ranges says plainly `range`.
@@ -95,6 +96,10 @@ class Timings(BaseModel):
     network: float
     total: float
 
+    @classmethod
+    def of(cls, **seconds: float) -> Self:
+        return cls(**{stage: round(value * 1000, 3) for stage, value in seconds.items()})
+
 
 class PredictionAnswer(BaseModel):
     """One field per task of the bundle (`prognosis`, `severity`, …) beside the fields named here."""
@@ -118,9 +123,19 @@ class PredictionAnswer(BaseModel):
         return {name: fields[name] for name in (*tasks, *fields)}
 
 
-def answer(prediction: Prediction, bundle: Bundle, model: ModelId, request_id: str, timings: Timings) -> PredictionAnswer:
+def model_id(loaded: LoadedBundle) -> ModelId:
+    return ModelId(
+        name=loaded.name,
+        version=loaded.version,
+        alias=loaded.alias,
+        digest=loaded.bundle.digest,
+        pipeline_digest=loaded.bundle.manifest.pipeline.digest(),
+    )
+
+
+def answer(prediction: Prediction, loaded: LoadedBundle, request_id: str, timings: Timings) -> PredictionAnswer:
     """A prediction with everything needed to reproduce it."""
-    film = prediction.film
+    film, bundle = prediction.film, loaded.bundle
     height, width = film.shape
     raised = flags(film, bundle.manifest.pipeline)
     coverages = {name: 1 - limits.alpha for name, limits in bundle.manifest.conformal.items()}
@@ -131,7 +146,7 @@ def answer(prediction: Prediction, bundle: Bundle, model: ModelId, request_id: s
         **results,
         lungs=Lungs(verdict=film.verdict, box=film.box, coverage=film.coverage, film_size=(width, height)),
         film=FilmTrace(source=film.source, steps=list(film.steps), digest=film.digest, gate_score=film.score),
-        model=model,
+        model=model_id(loaded),
         quality=list(raised),
         warnings=[SENTENCES[flag] for flag in raised],
         evidence={task.name: _task_evidence(task, prediction) for task in bundle.tasks} if prediction.evidence else None,

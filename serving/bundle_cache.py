@@ -14,7 +14,6 @@ from pathlib import Path
 from cxr.bundle import Bundle
 from cxr.host import fastest
 from cxr.manifest import MANIFEST, BundleError, digest_of, read_manifest
-from cxr.precision import usable
 from cxr.signature import NotSigned, fingerprint, verify
 from serving.settings import Settings
 from serving.trial import tried
@@ -69,8 +68,7 @@ class BundleCache:
         """For this host: one core each for predictions that come together, all of them for one that comes alone."""
         settings = self._settings
         engine = fastest(folder, self._folder / "engines.json") if settings.engine == "auto" else settings.engine
-        precision = usable(read_manifest(folder).proofs, engine)[0] if settings.precision == "auto" else settings.precision
-        return Bundle(folder, settings.threads, engine, settings.workers, settings.alone, precision)
+        return Bundle(folder, settings.threads, engine, settings.workers, settings.alone, settings.precision)
 
     def _signer(self, folder: Path) -> str | None:
         trusted = self._settings.trusted

@@ -55,7 +55,8 @@ class EndingServer(uvicorn.Server):
             self._close_silent(time.monotonic())
         if self._closes_at is not None and time.monotonic() >= self._closes_at:
             # Closing a listening socket resets the connections that wait in its queue. So nobody further is let into the queue, and
-            # what is in it has time to be accepted and to say what it asks.
+            # what is in it has time to be accepted and to say what it asks. To accept all that wait and then close is no substitute:
+            # 16 clients lost 11 of 4,806 requests in 25 ends, and none of 4,944 this way.
             for listener in self._listeners:
                 _let_nobody_in(listener)
             if not self._listeners:

@@ -12,10 +12,10 @@ from typing import Any
 from cxr.errors import FileTooLarge, FilmError, TruncatedFile
 from cxr.reading import Limits
 from cxr.tasks import Task
+from serving.answering import predicted
 from serving.answers import NOTICE, Timings, answer
 from serving.errors import film_refusal
 from serving.readiness import LoadedBundle
-from serving.routes.model import model_id
 
 Row = Mapping[str, Any]
 KINDS = (".csv", ".jsonl")
@@ -41,10 +41,10 @@ def films_of(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def answers(loaded: LoadedBundle, files: Sequence[Path], limits: Limits | None = None, threads: int = 1) -> Iterator[Row]:
+def answers(loaded: LoadedBundle, files: Sequence[Path], limits: Limits, threads: int = 1) -> Iterator[Row]:
     """One row per file, in order: {"file", "answer"} as POST /predict answers, or {"file", "problem"} with why it was refused."""
     with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(lambda file: _row(loaded, file, limits or Limits()), files)
+        yield from pool.map(lambda file: _row(loaded, file, limits), files)
 
 
 def _row(loaded: LoadedBundle, file: Path, limits: Limits) -> Row:
@@ -57,14 +57,10 @@ def _row(loaded: LoadedBundle, file: Path, limits: Limits) -> Row:
 def _answer(loaded: LoadedBundle, file: Path, limits: Limits) -> Row:
     started = perf_counter()
     data = _content(file, limits)
-    read = perf_counter()
-    film = loaded.bundle.prepare(data, limits)
-    prepared = perf_counter()
-    prediction = loaded.bundle.predict_film(film)
-    done = perf_counter()
-    seconds = {"read_body": read - started, "prepare": prepared - read, "network": done - prepared, "total": done - started}
-    timings = Timings(**{stage: round(value * 1000, 3) for stage, value in seconds.items()})
-    full = answer(prediction, loaded.bundle, model_id(loaded), "", timings)
+    read = perf_counter() - started
+    prediction, seconds = predicted(loaded.bundle, data, limits)
+    timings = Timings.of(read_body=read, total=perf_counter() - started, **seconds)
+    full = answer(prediction, loaded, "", timings)
     return full.model_dump(mode="json", exclude={"request_id", "evidence"})
 
 

@@ -10,9 +10,7 @@ from scipy import ndimage
 
 from cxr.bundle import Bundle, Prediction
 from cxr.evidence import LABEL, WORSE, over_film, questions, speaking_for
-from cxr.intensity import to_gray8
 from cxr.pipeline import Film
-from cxr.reading import Limits, read
 from cxr.tasks import Task
 from serving.answers import NOTICE
 from serving.errors import ProblemError
@@ -21,7 +19,6 @@ HEAT = np.array([255, 96, 0], dtype=np.float32)  # seen by the colour-blind too,
 LUNGS, BOX = (64, 220, 255), (255, 220, 64)
 OPACITY = 0.5
 SAYS = {LABEL: "what speaks for the answer", WORSE: "what speaks for a worse class"}
-Gray = NDArray[np.uint8]
 
 
 def shown(bundle: Bundle, name: str | None, question: str | None) -> tuple[Task, str]:
@@ -38,16 +35,14 @@ def shown(bundle: Bundle, name: str | None, question: str | None) -> tuple[Task,
     return task, question or known[-1]
 
 
-def draw(data: bytes, prediction: Prediction, bundle: Bundle, task: Task, question: str, opacity: float, limits: Limits) -> bytes:
-    """The bytes of an answered film, once more → PNG with the evidence on `question` ("worse" or "label") of `task`."""
-    spec = bundle.manifest.pipeline
-    gray = to_gray8(read(data, limits).pixels, spec.low, spec.high)
+def draw(prediction: Prediction, bundle: Bundle, task: Task, question: str, opacity: float) -> bytes:
+    """An answered and explained film → PNG with the evidence on `question` ("worse" or "label") of `task`."""
     lines = [_said(one, prediction) for one in bundle.tasks]
     if opacity > 0:
         lines.append(f"heat: {task.name}, {SAYS[question]}")
     given = prediction.answers[task.name]
     how = questions(task, given.index, given.probabilities)[question]
-    return overlay(gray, prediction.film, speaking_for(prediction.evidence[task.name], how), lines, opacity)
+    return overlay(prediction.film, speaking_for(prediction.evidence[task.name], how), lines, opacity)
 
 
 def _said(task: Task, prediction: Prediction) -> str:
@@ -55,13 +50,13 @@ def _said(task: Task, prediction: Prediction) -> str:
     return f"{task.name}: {given.label} ({given.probabilities[given.index]:.0%})"
 
 
-def overlay(gray: Gray, film: Film, evidence: NDArray[np.float32], lines: Sequence[str], opacity: float = OPACITY) -> bytes:
-    """PNG of the film's own size: gray (H, W), heat of the evidence (h, w) at `opacity` 0..1, outline, box, and `lines` of text.
+def overlay(film: Film, evidence: NDArray[np.float32], lines: Sequence[str], opacity: float) -> bytes:
+    """PNG of the film's own size: the film, heat of the evidence (h, w) at `opacity` 0..1, outline, box, and `lines` of text.
 
     The notice is burned in: the picture may travel without its answer.
     """
     alpha = (over_film(evidence, film.box, film.shape) * np.float32(opacity))[..., None]
-    sheet = Image.fromarray((gray[..., None] * (1 - alpha) + HEAT * alpha).astype(np.uint8))
+    sheet = Image.fromarray((film.gray[..., None] * (1 - alpha) + HEAT * alpha).astype(np.uint8))
     stroke = max(2, round(max(film.shape) / 400))
     sheet.paste(LUNGS, mask=Image.fromarray(_outline(film, stroke)))
     draw = ImageDraw.Draw(sheet)

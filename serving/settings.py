@@ -100,7 +100,7 @@ class Settings(BaseSettings):
     """Threads of a prediction that is the only one; default: the cores of this host. Equal to `threads`, it saves memory."""
 
     queue: int = Field(30, ge=0)
-    """Uploads that may be read or wait beside those being computed; more are answered 503 with Retry-After."""
+    """Predictions that may wait beside those being computed; more are answered 503 with Retry-After."""
 
     max_buffered_bytes: int = Field(256 * MIB, ge=1024)
     """Bytes of all uploads held in memory together; beyond it uploads are answered 503 with Retry-After."""
@@ -121,6 +121,11 @@ class Settings(BaseSettings):
     def trusted(self) -> tuple[str, ...]:
         """The public keys of `trusted_keys`."""
         return tuple(key.strip() for key in self.trusted_keys.split(",") if key.strip())
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds of one film."""
+        return Limits(max_bytes=self.max_bytes, max_pixels=self.max_pixels)
 
     @model_validator(mode="after")
     def _one_upload_fits(self) -> Self:

@@ -21,7 +21,13 @@ from serving.errors import ProblemError
 from serving.readiness import LoadedBundle
 
 if TYPE_CHECKING:
-    from highdicom.sr import AlgorithmIdentification, CodedConcept, MeasurementReport, MeasurementsAndQualitativeEvaluations
+    from highdicom.sr import (
+        AlgorithmIdentification,
+        CodedConcept,
+        MeasurementReport,
+        MeasurementsAndQualitativeEvaluations,
+        SourceImageForMeasurementGroup,
+    )
 
 SCHEME = "99MDMT"  # codes of our own, as the standard wants private ones named
 NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
@@ -144,7 +150,7 @@ def _lungs(
 
 
 def _answer(
-    task: Task, given: TaskAnswer, algorithm: "AlgorithmIdentification", image: object
+    task: Task, given: TaskAnswer, algorithm: "AlgorithmIdentification", image: "SourceImageForMeasurementGroup"
 ) -> "MeasurementsAndQualitativeEvaluations":
     """The class and the probability of each; the conformal set where there is one."""
     from highdicom import sr

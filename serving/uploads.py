@@ -15,6 +15,7 @@ from python_multipart.multipart import parse_options_header
 from cxr.errors import FileTooLarge
 from serving.admission import Place
 from serving.errors import ProblemError
+from serving.representations import JSON
 from serving.settings import MIB, Settings
 
 if TYPE_CHECKING:
@@ -93,18 +94,16 @@ async def read_upload(request: Request, settings: Settings, place: Place) -> byt
     Raises FileTooLarge beyond `settings.max_bytes`, ProblemError (`unsupported-media-type`, `missing-file`, `several-files`,
     `empty-body`, `malformed-form`, `body-timeout`, `busy`) otherwise.
     """
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    media_type = kind.decode("latin-1").lower()
-    coded = request.headers.get("content-encoding", "identity").lower() != "identity"
-    if coded or media_type not in (FORM, *RAW_TYPES):
+    kind, boundary = _kind_of(request)
+    if kind not in (FORM, *RAW_TYPES):
         raise ProblemError(
             "unsupported-media-type",
             f"Send {FORM} with one field `{FIELD}`, or the file itself as {', '.join(RAW_TYPES)}, without Content-Encoding.",
             headers={"Accept": ", ".join((FORM, *RAW_TYPES))},
         )
-    overhead = FORM_OVERHEAD if media_type == FORM else 0
+    overhead = FORM_OVERHEAD if kind == FORM else 0
     chunks = _chunks(request, settings, place, settings.max_bytes, overhead)
-    data = (await _files_of_form(chunks, options.get(b"boundary", b""), 1))[0] if overhead else await _whole(chunks)
+    data = (await _files_of_form(chunks, boundary, 1))[0] if kind == FORM else await _whole(chunks)
     if len(data) > settings.max_bytes:
         raise _too_large(settings.max_bytes)
     if not data:
@@ -117,23 +116,29 @@ async def read_batch(request: Request, settings: Settings, place: Place) -> list
 
     Raises FileTooLarge beyond `settings.batch_bytes` for all together, ProblemError as `read_upload` does.
     """
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    if kind.decode("latin-1").lower() != FORM or request.headers.get("content-encoding", "identity").lower() != "identity":
+    kind, boundary = _kind_of(request)
+    if kind != FORM:
         raise ProblemError(
             "unsupported-media-type",
             f"Send {FORM} with one field `{FIELD}` per film, without Content-Encoding.",
             headers={"Accept": FORM},
         )
     chunks = _chunks(request, settings, place, settings.batch_bytes, FORM_OVERHEAD)
-    return [bytes(file) for file in await _files_of_form(chunks, options.get(b"boundary", b""), settings.batch_films)]
+    return [bytes(file) for file in await _files_of_form(chunks, boundary, settings.batch_films)]
 
 
 async def read_json(request: Request, settings: Settings, place: Place) -> bytes:
     """A JSON body whose films are base64, so that it may have four bytes where they have three. Raises as `read_batch` does."""
-    kind, _ = parse_options_header(request.headers.get("content-type", ""))
-    if kind.decode("latin-1").lower() != "application/json":
-        raise ProblemError("unsupported-media-type", "Send application/json.", headers={"Accept": "application/json"})
+    if _kind_of(request)[0] != JSON:
+        raise ProblemError("unsupported-media-type", f"Send {JSON}, without Content-Encoding.", headers={"Accept": JSON})
     return bytes(await _whole(_chunks(request, settings, place, settings.batch_bytes * 4 // 3, FORM_OVERHEAD)))
+
+
+def _kind_of(request: Request) -> tuple[str, bytes]:
+    """The media type in small letters, "" for a body that is coded, and the boundary of a form."""
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    coded = request.headers.get("content-encoding", "identity").lower() != "identity"
+    return "" if coded else kind.decode("latin-1").lower(), options.get(b"boundary", b"")
 
 
 async def _whole(chunks: AsyncIterator[bytes]) -> bytearray:

@@ -1,7 +1,8 @@
-"""A real MLflow store for the tests that need one: created once, copied for each module."""
+"""A real MLflow store for the tests that need one, created once and copied for each module; and silence."""
 
+import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,11 @@ def new_home(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Cal
         return home
 
     return make
+
+
+@pytest.fixture
+def silent() -> Iterator[None]:
+    """pydicom logs every oddity it meets; thousands of damaged files would fill the report."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)

@@ -94,7 +94,10 @@ function refuse(file, problem) {
   const box = $("problem");
   box.replaceChildren(element("h3", `${problem.title ?? "Refused"} (${file.name || "pasted film"})`), element("p", problem.detail ?? ""));
   if (problem.advice) box.append(element("p", problem.advice));
-  if (problem.status === 401) $("access").open = true;
+  if (problem.status === 401) {
+    $("access").open = true;
+    $("key").focus();
+  }
   if (problem.request_id) box.append(element("p", `Request ${problem.request_id}`));
   box.hidden = false;
   $("answer").hidden = true;

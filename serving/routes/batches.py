@@ -71,20 +71,20 @@ async def predict_batch(
     with state.admission.place(request.state.client) as place:
         films = await read_batch(request, state.settings, place)
         read = perf_counter() - started
-        results = [await _entry(request, loaded, i, films[i], read, explain) for i in range(len(films))]
+        results = [await _entry(request, loaded, i, film, read, explain) for i, film in enumerate(films)]
     refused = sum(entry.problem is not None for entry in results)
     return BatchAnswer(results=results, answered=len(results) - refused, refused=refused, request_id=request.state.request_id)
 
 
 async def _entry(request: Request, loaded: LoadedBundle, index: int, data: bytes, read: float, explain: bool) -> BatchEntry:
     try:
-        found = await answered(request, loaded, data, read, lambda _: None, explain)
+        found = await answered(request, loaded, data, read, explain)
     except FilmError as error:
         request.app.state.metrics.film_errors.labels(error.code).inc()
         return BatchEntry(index=index, problem=_refusal(error.code, **film_refusal(error)))
     except ProblemError as error:
         return BatchEntry(index=index, problem=_refusal(error.code, detail=error.detail))
-    return BatchEntry(index=index, answer=found.answer)
+    return BatchEntry(index=index, answer=found)
 
 
 def _refusal(code: str, **said: Any) -> Refusal:

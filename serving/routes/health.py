@@ -3,9 +3,9 @@
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from serving.answers import model_id
 from serving.errors import ProblemError
 from serving.routes.documented import problems
-from serving.routes.model import model_id
 
 router = APIRouter(tags=["health"])
 

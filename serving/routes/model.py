@@ -5,8 +5,7 @@ from pydantic import BaseModel, Field
 
 from cxr.pipeline import PipelineSpec
 from cxr.precision import usable
-from serving.answers import NOTICE, ModelId
-from serving.readiness import LoadedBundle
+from serving.answers import NOTICE, ModelId, model_id
 from serving.routes.documented import problems
 
 router = APIRouter(tags=["model"])
@@ -74,14 +73,4 @@ async def describe(request: Request) -> ModelAnswer:
         gate=None if (gate := loaded.bundle.gate.model) is None else GateCard.model_validate(gate.model_dump()),
         signed_by=loaded.signed_by or UNSIGNED,
         lineage=manifest.lineage,
-    )
-
-
-def model_id(loaded: LoadedBundle) -> ModelId:
-    return ModelId(
-        name=loaded.name,
-        version=loaded.version,
-        alias=loaded.alias,
-        digest=loaded.bundle.digest,
-        pipeline_digest=loaded.bundle.manifest.pipeline.digest(),
     )

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cxr.bundle import Prediction
-from serving.answering import answered
+from cxr.bundle import TaskAnswer
+from serving.answering import finished
 from serving.answers import NOTICE
 from serving.errors import ProblemError
 from serving.readiness import LoadedBundle
@@ -146,7 +146,7 @@ async def infer(request: Request, name: str) -> InferenceAnswer:
         films = _films(asked.inputs[0], state.settings)
         wanted = _wanted(asked, loaded)
         read = perf_counter() - started
-        rows = [(await answered(request, loaded, film, read, lambda prediction: prediction)).finished for film in films]
+        rows = [(await finished(request, loaded, film, read, lambda prediction: prediction.answers))[0] for film in films]
     return InferenceAnswer(
         model_name=loaded.name,
         model_version=loaded.version,
@@ -200,9 +200,9 @@ def _outputs(loaded: LoadedBundle) -> list[tuple[str, Literal["BYTES", "FP64"], 
     return found
 
 
-def _tensor(output: str, rows: list[Prediction], loaded: LoadedBundle) -> Tensor:
+def _tensor(output: str, rows: list[dict[str, TaskAnswer]], loaded: LoadedBundle) -> Tensor:
     task = next(task for task in loaded.bundle.tasks if output in (task.name, task.name + LABEL))
-    given = [prediction.answers[task.name] for prediction in rows]
+    given = [answers[task.name] for answers in rows]
     if output != task.name:
         return Tensor(name=output, shape=[len(rows)], datatype="BYTES", data=[answer.label for answer in given])
     flat = [probability for answer in given for probability in answer.probabilities]

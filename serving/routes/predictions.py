@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from serving.answering import answered, explainable, limits_of
+from serving.answering import answered, explainable, finished
 from serving.answers import NOTICE, PredictionAnswer
 from serving.overlay import OPACITY, draw, shown
 from serving.representations import JSON, PNG, REPORT, wanted
@@ -95,12 +95,9 @@ async def predict(
         data = await read_upload(request, state.settings, place)
         read = perf_counter() - started
         if form == PNG:
-            limits = limits_of(state.settings)
-            picture = await answered(
-                request, loaded, data, read, lambda p: draw(data, p, loaded.bundle, *drawn, opacity, limits), True
-            )
-            return Response(picture.finished, media_type=PNG)
+            picture, _ = await finished(request, loaded, data, read, lambda p: draw(p, loaded.bundle, *drawn, opacity), True)
+            return Response(picture, media_type=PNG)
         if form == REPORT:
-            report = await answered(request, loaded, data, read, lambda p: structured_report(data, p, loaded))
-            return Response(report.finished, media_type=REPORT)
-        return (await answered(request, loaded, data, read, lambda _: None, explain)).answer
+            report, _ = await finished(request, loaded, data, read, lambda p: structured_report(data, p, loaded))
+            return Response(report, media_type=REPORT)
+        return await answered(request, loaded, data, read, explain)

@@ -41,15 +41,15 @@ def cost(data: bytes) -> Cost:
 
 def _refused(data: bytes) -> Cost:
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
-    before, start = _peak(), time.process_time()
+    before, start = peak_kib(), time.process_time()
     try:
         read(data)
     except FilmError as error:
-        return Cost(error.code, time.process_time() - start, (_peak() - before) / 1024)
+        return Cost(error.code, time.process_time() - start, (peak_kib() - before) / 1024)
     raise AssertionError("the bomb was read")
 
 
-def _peak() -> int:
+def peak_kib() -> int:
     """Largest resident memory since the peak was reset, in KiB."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0])

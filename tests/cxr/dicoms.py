@@ -15,11 +15,13 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
     generate_uid,
 )
 
+from tests.cxr.extended_jpeg import extended_jpeg
 from tests.cxr.lossless_jpeg import lossless_jpeg
 
 NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
@@ -55,6 +57,8 @@ def dicom(pixels: NDArray[Any], syntax: UID = ExplicitVRLittleEndian, bits: int 
     dataset["PixelData"].value = native + b"\0" * (len(native) % 2)
     if syntax == JPEGBaseline8Bit:
         _hold(dataset, syntax, jpeg(pixels))
+    elif syntax == JPEGExtended12Bit:
+        _hold(dataset, syntax, extended_jpeg(pixels))
     elif syntax in (JPEGLossless, JPEGLosslessSV1):
         _hold(dataset, syntax, lossless_jpeg(pixels, dataset.BitsStored, 1 if syntax == JPEGLosslessSV1 else 6))
     elif syntax not in NATIVE:

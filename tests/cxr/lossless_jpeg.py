@@ -24,8 +24,19 @@ def _entropy_coded(pixels: NDArray[np.int64], bits: int, predictor: int) -> byte
         difference = (int(difference) + 32767) % 65536 - 32767  # modulo 2^16, in -32767..32768
         category = abs(difference).bit_length()
         words.append(f"{category:05b}")
-        if 0 < category < 16:
-            words.append(f"{difference if difference > 0 else difference + (1 << category) - 1:0{category}b}")
+        if category < 16:
+            words.append(amplitude(difference))
+    return packed(words)
+
+
+def amplitude(value: int) -> str:
+    """The bits that follow the code of a value's size: itself, or of a negative one what it is above the lowest (T.81, F.1.2.1)."""
+    size = abs(value).bit_length()
+    return f"{value if value > 0 else value + (1 << size) - 1:0{size}b}" if size else ""
+
+
+def packed(words: list[str]) -> bytes:
+    """Strings of bits → bytes, filled with ones, a zero byte behind every FF."""
     text = "".join(words)
     text += "1" * (-len(text) % 8)
     return int(text, 2).to_bytes(len(text) // 8, "big").replace(b"\xff", b"\xff\x00")

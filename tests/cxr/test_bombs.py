@@ -1,20 +1,11 @@
 """Files that ask for gigabytes or minutes are refused at their headers, before they cost anything."""
 
-import logging
-from collections.abc import Iterator
-
 import pytest
 
 from tests.cxr.bombs import BOMBS, cost, deflated
 
+pytestmark = pytest.mark.usefixtures("silent")
 SECONDS, MEBIBYTES = 0.2, 32  # of CPU, and of peak memory
-
-
-@pytest.fixture(autouse=True)
-def silent() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("name", BOMBS)

@@ -17,7 +17,7 @@ from cxr.decoding_child import PROCESSOR_SECONDS, WALL_SECONDS
 from cxr.errors import TruncatedFile, UnsupportedDicom
 from cxr.headers import Stream
 from cxr.reading import read
-from tests.cxr.bombs import j2k_of_size
+from tests.cxr.bombs import j2k_of_size, peak_kib
 from tests.cxr.dicoms import dicom, encapsulated, phantom
 
 P12 = phantom().astype(np.uint16) * 16
@@ -83,10 +83,10 @@ def test_a_codestream_that_promises_forty_million_pixels_and_holds_none_costs_th
     empty = encapsulated(j2k_of_size(6_300, 6_300), JPEG2000Lossless, 6_300, 6_300)
     read(J2K)
     Path("/proc/self/clear_refs").write_text("5")
-    before = _peak_kib()
+    before = peak_kib()
     with pytest.raises(TruncatedFile):
         read(empty)
-    assert _peak_kib() - before < 32 * 1024
+    assert peak_kib() - before < 32 * 1024
 
 
 @pytest.mark.slow
@@ -123,7 +123,3 @@ def test_a_child_that_gives_another_number_of_samples_is_not_believed() -> None:
     for width, height in ((96, 79), (96, 81)):
         with pytest.raises(TruncatedFile):
             decoding.decode_apart(frame, Stream("J2K", width, height, 1, 12), 90)
-
-
-def _peak_kib() -> int:
-    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])

@@ -66,10 +66,35 @@ def test_an_age_is_above_eighteen_or_not_in_every_unit(age: str, adult: bool | N
     assert is_adult(dataset) is adult
 
 
+@pytest.mark.parametrize(
+    ("tags", "adult"),
+    [
+        ({"PatientBirthDate": "20080314", "StudyDate": "20260314"}, True),
+        ({"PatientBirthDate": "20080314", "StudyDate": "20260313"}, False),
+        ({"PatientBirthDate": "20080229", "StudyDate": "20260228"}, False),
+        ({"PatientBirthDate": "20080229", "StudyDate": "20260301"}, True),
+        ({"PatientBirthDate": "1950.01.31", "StudyDate": "20200401 "}, True),
+        ({"PatientBirthDate": "20200401", "StudyDate": "20200401"}, False),
+        ({"PatientAge": "045Y", "PatientBirthDate": "20190101", "StudyDate": "20200401"}, True),
+        ({"PatientAge": "soon", "PatientBirthDate": "20190101", "StudyDate": "20200401"}, False),
+        ({"PatientBirthDate": "20210101", "StudyDate": "20200401"}, None),
+        ({"PatientBirthDate": "20190231", "StudyDate": "20200401"}, None),
+        ({"PatientBirthDate": "2019", "StudyDate": "20200401"}, None),
+        ({"PatientBirthDate": "20190101"}, None),
+        ({"StudyDate": "20200401"}, None),
+    ],
+)
+def test_without_an_age_the_birthday_before_the_study_tells(tags: dict[str, str], adult: bool | None) -> None:
+    dataset = Dataset()
+    for keyword, value in tags.items():
+        dataset.add_new(keyword, "LO", value)
+    assert is_adult(dataset) is adult
+
+
 @given(st.text(max_size=20))
 def test_no_text_reaches_the_outside(text: str) -> None:
     dataset = Dataset()
-    for keyword in ("ViewPosition", "BodyPartExamined", "PatientAge"):
+    for keyword in ("ViewPosition", "BodyPartExamined", "PatientAge", "PatientBirthDate", "StudyDate"):
         dataset.add_new(keyword, "LO", text)
     assert view_of(dataset) in (*VIEWS, None)
     assert is_chest(dataset) in (True, False, None) and is_adult(dataset) in (True, False, None)

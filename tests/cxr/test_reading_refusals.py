@@ -1,29 +1,20 @@
 """What is not one readable film is refused by name, before it costs anything."""
 
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom.uid import (
-    MPEG2MPML,
-    JPEGExtended12Bit,
-)
+from pydicom.uid import MPEG2MPML, JPEGBaseline8Bit, JPEGExtended12Bit
 
 from cxr.errors import FileTooLarge, FilmTooSmall, NotGray, TruncatedFile, UnsupportedDicom, UnsupportedFormat
 from cxr.reading import Limits, read, recognised
 from tests.cxr.bombs import deflated, jpeg_of_size
 from tests.cxr.dicoms import dicom, encapsulated, jpeg, phantom
+from tests.cxr.encodings import saved
 
 PHANTOM = phantom()
 P12 = PHANTOM.astype(np.uint16) * 16
-
-
-def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    stream = BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
 
 
 NOT_IMAGES = {
@@ -119,8 +110,9 @@ def test_transfer_syntaxes_and_processes_that_are_not_read_are_named() -> None:
         read(encapsulated(bytes(2), MPEG2MPML, 80, 96))
     with pytest.raises(UnsupportedDicom, match="Deflated"):
         read(deflated(1))
-    with pytest.raises(UnsupportedDicom, match="SOF1 with 12 bits"):
-        read(encapsulated(jpeg_of_size(96, 80, 0xC1, 12), JPEGExtended12Bit, 80, 96, 16, BitsStored=12, HighBit=11))
+    for code, bits, syntax in ((0xC2, 12, JPEGExtended12Bit), (0xC1, 10, JPEGExtended12Bit), (0xC1, 12, JPEGBaseline8Bit)):
+        with pytest.raises(UnsupportedDicom, match=f"with {bits} bits"):
+            read(encapsulated(jpeg_of_size(96, 80, code, bits), syntax, 80, 96, 16, BitsStored=12, HighBit=11))
     with pytest.raises(UnsupportedFormat, match="SOF3"):
         read(jpeg_of_size(96, 80, 0xC3))
 

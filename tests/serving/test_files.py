@@ -2,17 +2,19 @@
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 import mdmt
 from cxr.reading import Limits
 from cxr.tasks import PROGNOSIS, SEVERITY
+from serving import registry
 from serving.answers import NOTICE
 from serving.files import NoFilms, answers, columns, films_of, write
-from serving.readiness import LoadedBundle
+from serving.readiness import LoadedBundle, Source
 from tests.serving.conftest import service
 from tests.serving.test_predictions import PNG, as_dicom
 from tests.serving.tiny_bundle import encoded, film, loader
@@ -49,7 +51,7 @@ def test_folders_are_searched_and_what_is_missing_is_named(folder: Path, tmp_pat
 def test_rows_are_what_the_service_answers_in_the_order_of_the_files(
     folder: Path, loaded: LoadedBundle, bundle_folder: Path, threads: int
 ) -> None:
-    rows = list(answers(loaded, films_of([folder]), threads=threads))
+    rows = list(answers(loaded, films_of([folder]), Limits(), threads))
     with service(loader(bundle_folder)) as client:
         for row in rows[:2]:
             served = client.post("/predict", content=Path(row["file"]).read_bytes(), headers=PNG).json()
@@ -64,7 +66,7 @@ def test_a_file_beyond_the_limit_is_refused_unread(folder: Path, loaded: LoadedB
 
 
 def test_csv_and_jsonl_hold_every_answer_and_refusal(folder: Path, loaded: LoadedBundle, tmp_path: Path) -> None:
-    rows = list(answers(loaded, films_of([folder])))
+    rows = list(answers(loaded, films_of([folder]), Limits()))
     for name in ("results.csv", "results.jsonl"):
         told: list[object] = []
         write(rows, tmp_path / name, TASKS, told.append)
@@ -87,14 +89,22 @@ def test_an_output_of_another_kind_is_refused(tmp_path: Path) -> None:
         write([], tmp_path / "results.xlsx", TASKS, lambda row: None)
 
 
-def test_the_command_writes_a_row_per_film(
-    folder: Path, loaded: LoadedBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from serving import registry
-    from serving.readiness import Source
-
+@pytest.fixture
+def command(loaded: LoadedBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`mdmt predict` of a machine whose registry has the version."""
     monkeypatch.setenv("MDMT_HOME", str(tmp_path / "state"))
     monkeypatch.setattr(registry, "registry_source", lambda settings: Source.fixed(lambda: loaded))
-    result = CliRunner().invoke(mdmt.app, ["predict", str(folder), "--output", str(tmp_path / "results.csv"), "--workers", "1"])
+    return lambda *given: CliRunner().invoke(mdmt.app, ["predict", "--workers", "1", *map(str, given)])
+
+
+def test_the_command_writes_a_row_per_film(folder: Path, tmp_path: Path, command: Callable[..., Result]) -> None:
+    result = command(folder, "--output", tmp_path / "results.csv")
     assert result.exit_code == 0, result.output
     assert len((tmp_path / "results.csv").read_text().splitlines()) == 4
+
+
+def test_the_command_holds_the_limits_that_the_service_is_set_to(
+    folder: Path, command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MDMT_MAX_PIXELS", "1000")
+    assert json.loads(command(folder / "a.png").output)["problem"]["code"] == "file-too-large"

@@ -2,12 +2,10 @@
 
 import gc
 import json
-import logging
 import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +16,16 @@ from starlette.testclient import TestClient
 
 from serving.errors import MEDIA_TYPE, PROBLEMS
 from tests.cxr.bombs import BOMBS
-from tests.serving.mutants import CRASHERS, ENCODINGS, mutant
+from tests.cxr.encodings import lossless, lossy
+from tests.cxr.mutants import mutant
+from tests.serving.tiny_bundle import film
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("silent")]
 RAW = {"content-type": "application/octet-stream"}
 SLOWEST = 10.0  # seconds of one answer: beyond it a file hangs us
-FILES = {name: build() for name, build in ENCODINGS.items()}
-
-
-@pytest.fixture(autouse=True)
-def silent() -> Iterator[None]:
-    """pydicom logs every oddity it meets; thousands of damaged files would fill the report."""
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
+CRASHERS = Path(__file__).parents[1] / "crashers"
+SMALL = film(seed=4, size=80)
+FILES = {name: build() for name, build in {**lossless(SMALL), **lossy(SMALL)}.items()}
 
 
 def outcome(client: TestClient, data: bytes) -> str:

@@ -76,6 +76,17 @@ def test_tags_are_asked_by_every_version(client: TestClient, tags: dict[str, str
     assert (answer.status_code, answer.json()["reason"], answer.json()["score"]) == (422, reason, None)
 
 
+@pytest.mark.parametrize(("born", "status"), [(b"20110405", 422), (b"19330117", 200), (b"CANARYQZ", 200)])
+def test_without_an_age_a_child_is_refused_by_its_birthday_which_nobody_repeats(
+    client: TestClient, caplog: pytest.LogCaptureFixture, born: bytes, status: int
+) -> None:
+    film = dicom(chest(3).astype(np.uint16) * 16, bits=12, PatientBirthDate="20010203", StudyDate="20200401")
+    with caplog.at_level("DEBUG"):
+        answer = post(client, film.replace(b"20010203", born))
+    assert (answer.status_code, answer.json().get("reason")) == (status, "age" if status == 422 else None)
+    assert not [day for day in (born.decode(), "20200401") if day in answer.text + caplog.text]
+
+
 @pytest.mark.parametrize("content", ["{}", "not json", gate_model().model_copy(update={"revision": 0}).model_dump_json()])
 def test_a_gate_that_cannot_be_read_makes_a_bundle_that_is_not_served(tmp_path: Path, content: str) -> None:
     with pytest.raises(BundleError, match="gate"):

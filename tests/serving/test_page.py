@@ -8,6 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from serving.answers import NOTICE
+from serving.keys import add_key
 from serving.routes.page import FOLDER
 from serving.server import running
 from serving.settings import Settings
@@ -166,6 +167,26 @@ class TestInABrowser:
         page.evaluate("document.querySelector('footer a').click()")
         page.wait("document.querySelector('#page').open")
         assert "A test bundle" in page.text("#page-text")
+
+    def test_where_a_key_is_asked_for_the_page_takes_one_and_keeps_it_no_longer_than_the_tab(
+        self, bundle_folder: Path, films: Path, tmp_path: Path
+    ) -> None:
+        key = add_key(tmp_path / "keys.json", "ward 3", ("predict",))
+        guarded = running(Settings(keys_file=tmp_path / "keys.json"), loader(bundle_folder))
+        with guarded as url, chromium() as page:
+            page.open(f"{url}/")
+            page.choose("#choose", films / "phantom.png")
+            page.wait("document.querySelector('#problem').innerText.includes('No valid API key')")
+            assert page.evaluate("document.activeElement.id") == "key"
+            page.call("Input.insertText", text=key)
+            page.complaints.clear()  # Chromium logs every answer above 399
+            answered(page, films / "phantom.png")
+            page.evaluate("document.querySelector('footer a').click()")
+            page.wait("document.querySelector('#page-text').innerText.includes('A test bundle')")
+            assert not page.complaints
+            assert page.evaluate("localStorage.length + sessionStorage.length + document.cookie.length") == 0
+            page.open(f"{url}/?again")
+            assert page.evaluate("document.querySelector('#key').value") == ""
 
     def test_a_phones_width_needs_no_sideways_scrolling(self, page: Page, url: str, films: Path) -> None:
         page.open(f"{url}/", width=360, height=740)

@@ -5,7 +5,6 @@ import json
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,18 +15,10 @@ import pytest
 
 from serving.server import running
 from serving.settings import MIB, Settings
+from tests.serving.test_under_load import process
 from tests.serving.tiny_bundle import encoded, film, loader
 
-ROOT = Path(__file__).parents[2]
 LIMIT = 1 * MIB
-PROCESS = """
-import sys
-from pathlib import Path
-from serving.server import serve
-from serving.settings import Settings
-from tests.serving.tiny_bundle import loader
-serve(Settings(body_idle_seconds=1), port=0, load_bundle=loader(Path(sys.argv[1])), listening=lambda url: print(url, flush=True))
-"""
 IDLE = 2.0  # seconds: long enough that a busy machine does all that has to happen before it
 HEAD = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
 
@@ -136,29 +127,15 @@ def test_a_sender_that_goes_away_harms_nobody(address: tuple[str, int]) -> None:
         assert time.monotonic() < deadline, "the places of senders that went away are still taken"
 
 
-@pytest.fixture
-def process(bundle_folder: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", PROCESS, str(bundle_folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        yield process
-        process.kill()
-
-
-def test_a_process_tells_its_port_logs_json_and_ends_on_sigterm_despite_a_half_sent_upload(
-    process: subprocess.Popen[str],
-) -> None:
-    assert process.stdout is not None
-    parts = urlsplit(process.stdout.readline().strip())
-    address = (str(parts.hostname), int(parts.port or 0))
-    while ask(address, "GET", "/readyz", x_request_id="first")[0] != 200:
-        time.sleep(0.02)
-    with socket.create_connection(address) as half:
-        half.sendall(f"{HEAD}Content-Length: 1000\r\n\r\n".encode())
-        assert ask(address, "GET", "/livez")[0] == 200
-        started = time.monotonic()
-        process.send_signal(signal.SIGTERM)
-        _, log = process.communicate(timeout=20)
-    assert time.monotonic() - started < 8
+def test_a_process_tells_its_port_logs_json_and_ends_on_sigterm_despite_a_half_sent_upload(bundle_folder: Path) -> None:
+    with process(bundle_folder, subprocess.PIPE, body_idle_seconds=1) as (service, address):
+        assert ask(address, "GET", "/readyz", x_request_id="first")[0] == 200
+        with socket.create_connection(address) as half:
+            half.sendall(f"{HEAD}Content-Length: 1000\r\n\r\n".encode())
+            assert ask(address, "GET", "/livez")[0] == 200
+            started = time.monotonic()
+            service.send_signal(signal.SIGTERM)
+            _, log = service.communicate(timeout=20)
+        assert time.monotonic() - started < 8
     lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-    ready = next(line for line in lines if line["status"] == 200)
-    assert (ready["request_id"], ready["route"]) == ("first", "/readyz")
+    assert [(line["status"], line["route"]) for line in lines if line["request_id"] == "first"] == [(200, "/readyz")]

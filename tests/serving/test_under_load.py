@@ -59,9 +59,10 @@ class Answer:
 
 
 @contextmanager
-def process(bundle: Path, **settings: object) -> Iterator[tuple[subprocess.Popen[str], Address]]:
+def process(bundle: Path, log: int = subprocess.DEVNULL, **settings: object) -> Iterator[tuple[subprocess.Popen[str], Address]]:
+    """The service in a process of its own, ready, and where it listens; what it logs goes to `log`."""
     command = [sys.executable, "-c", PROCESS, str(bundle), json.dumps(settings)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT) as service:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT) as service:
         try:
             assert service.stdout is not None
             parts = urlsplit(service.stdout.readline().strip())
