@@ -1,17 +1,13 @@
-"""How many units should share the cores: films per second of training steps, one process against two, one thread against two.
+"""How many units should share the cores: films per second of training, one process against two, one thread against two."""
 
-`python -m benchmarks.grid.packing BACKBONE SIZE BATCH THREADS SECONDS` is one of the contenders.
-"""
-
-import os
-import subprocess
-import sys
-import time
+import tempfile
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[2]
+from training.sharing import Asked
+from training.side_by_side import side_by_side
+
 CASES = (("shufflenet_v2_x0_5", 96, 64), ("mobilenet_v2", 96, 32), ("resnet18", 96, 32))
 
 
@@ -39,58 +35,7 @@ def measure(rounds: int, seconds: float, cases: tuple[tuple[str, int, int], ...]
 
 
 def _together(case: tuple[str, int, int], units: int, threads: int, seconds: float) -> float:
-    command = [sys.executable, "-m", "benchmarks.grid.packing", *map(str, (*case, threads, seconds))]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
-    ready = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment)
-        for _ in range(units)
-    ]
-    for process in ready:
-        _line(process)  # imported and warm
-    for process in ready:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    rates = [float(_line(process)) for process in ready]
-    for process in ready:
-        process.communicate()
-    return sum(rates)
-
-
-def _line(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout is not None
-    return process.stdout.readline()
-
-
-def train(backbone: str, size: int, batch: int, threads: int, seconds: float) -> None:
-    """Says that it is warm, waits for a line, trains for so long, says its films per second."""
-    import torch
-
-    from cxr.tasks import PROGNOSIS
-    from training.learning.network import create
-
-    torch.set_num_threads(threads)
-    network = create(backbone, "scratch", (PROGNOSIS,), 128, 0.5, 0).to(memory_format=torch.channels_last).train()
-    films = torch.randint(0, 256, (batch, 1, size, size), dtype=torch.uint8)
-    labels = torch.arange(batch) % 2
-    optimiser = torch.optim.Adam(network.parameters(), fused=True)
-
-    def step() -> None:
-        optimiser.zero_grad()
-        torch.nn.functional.cross_entropy(network(films)["prognosis"], labels).backward()
-        optimiser.step()
-
-    for _ in range(3):
-        step()
-    sys.stdout.write("warm\n")
-    sys.stdout.flush()
-    sys.stdin.readline()
-    begun, steps = time.perf_counter(), 0
-    while time.perf_counter() - begun < seconds:
-        step()
-        steps += 1
-    sys.stdout.write(f"{steps * batch / (time.perf_counter() - begun)}\n")
-
-
-if __name__ == "__main__":
-    train(sys.argv[1], *map(int, sys.argv[2:5]), float(sys.argv[5]))
+    backbone, size, batch = case
+    asked = Asked(backbone=backbone, size=size, batch=batch, device="cpu", threads=threads)
+    with tempfile.TemporaryDirectory() as home:
+        return sum(one.films_per_second for one in side_by_side(asked, Path(home), units, seconds))

@@ -81,7 +81,7 @@ def _warm(warm: warmth.Warmth) -> list[str]:
 def _packing(packed: Sequence[packing.Packed]) -> list[str]:
     lines = [
         "## Sharing the cores", "",
-        "Films per second of training steps (channels_last, float32), all processes together.", "",
+        "Films per second of training (augmentation and step, channels_last, float32), all processes together.", "",
         "| backbone, size, batch | 1 unit × 1 thread | 1 unit × 2 threads | 2 units × 1 thread | gain of sharing |",
         "|---|---|---|---|---|",
     ]  # fmt: skip
