@@ -19,6 +19,7 @@ from services.commands import protocols
 from services.commands.films import films_app
 from services.commands.launcher import launcher
 from services.commands.phantom import phantom
+from services.commands.sharing import sharing
 from services.commands.weights import weights_app
 from services.environment import home, tracking
 from serving.commands import audit, keys_app
@@ -34,7 +35,7 @@ app.add_typer(weights_app, name="weights")
 app.add_typer(films_app, name="films")
 app.add_typer(keys_app, name="keys")
 app.command()(audit)
-for verb in (phantom, launcher, *promotion_commands.VERBS, *protocols.VERBS):
+for verb in (phantom, launcher, sharing, *promotion_commands.VERBS, *protocols.VERBS):
     app.command()(verb)
 out, err = Console(width=None if sys.stdout.isatty() else 165), Console(stderr=True)
 OUR_ROOMS = ("cxr", "training", "services", "serving")
@@ -45,14 +46,14 @@ WorkersOption = Annotated[int, typer.Option(min=1, help="Processes, one thread e
 CORES = os.cpu_count() or 1
 
 
-def study(recipe: str, data: Path | None, workers: int) -> "Study":
+def study(recipe: str, data: Path | None, workers: int, slots: int | None = None) -> "Study":
     from training.protocol.recipe import load_recipe
 
     chosen = load_recipe(recipe)  # before anything slow, and before a database is made
     from services.executors.process import ProcessExecutor
     from training.protocol.study import Study
 
-    return Study(chosen, data, tracking(), ProcessExecutor(workers), workers)
+    return Study(chosen, data, tracking(), ProcessExecutor(slots or workers), workers)
 
 
 @segmenter_app.command("train")
@@ -107,16 +108,25 @@ def plan(recipe: RecipeOption = "paper", data: DataOption = None, workers: Worke
 def run(
     recipe: RecipeOption = "demo",
     data: DataOption = None,
-    workers: WorkersOption = CORES,
+    workers: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            min=1, help="Processes, one thread each; default: what `mdmt sharing` measured, else the cores of this machine."
+        ),
+    ] = None,
     forgive: Annotated[bool, typer.Option("--forgive", help="Try units again that failed too often.")] = False,
 ) -> None:
     """Run every unit of the recipe that is not finished, and print the comparison."""
     from services.console import StudyView, comparison
+    from training.protocol.sharing import workers_here
     from training.protocol.study import UnitsFailed
     from training.protocol.summary import compare
 
     with StudyView(out) as view:
-        ready = study(recipe, data, workers)
+        ready = study(recipe, data, workers or CORES)
+        if workers is None and (slots := workers_here(ready.recipe, ready.outline, home())):
+            out.print(f"{slots} worker(s), as `mdmt sharing` measured on this host; --workers asks for another number")
+            ready = study(recipe, data, CORES, slots)
         if forgive:
             ready.claims.forgive(ready.plan(view).distinct)
         ran = ready.run(view)

@@ -4,6 +4,7 @@ Pillai et al., "All file systems are not created equal" (OSDI 2014): without the
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -34,3 +35,13 @@ def write(path: Path, content: bytes) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """Put `content` under the name `path`, in a folder that is made, unless something has it: of two writers the first counts."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own = path.with_name(f"{path.name}.{os.getpid()}")
+    write(own, content)
+    with suppress(FileExistsError):
+        os.link(own, path)
+    own.unlink()

@@ -1,4 +1,7 @@
-"""Large buffers that are used again: glibc gives freed ones back to the kernel, which clears every page when it is asked for anew."""
+"""Large buffers that are used again: glibc gives freed ones back to the kernel, which clears every page when it is asked for anew.
+
+And errors that tell of no memory, whoever raised them.
+"""
 
 import ctypes
 import sys
@@ -16,3 +19,10 @@ def keep_freed_buffers() -> bool:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     return mallopt is not None and bool(mallopt(M_MMAP_THRESHOLD, LARGEST) and mallopt(M_TRIM_THRESHOLD, 2 * LARGEST))
+
+
+def tells_of_no_memory(said: str) -> bool:
+    """Whether an error, "type: message" as a traceback ends, is about memory: Python's, torch's on a host or on a GPU, cuBLAS's."""
+    return (
+        any(sign in said for sign in ("MemoryError", "can't allocate memory", "ALLOC_FAILED")) or "out of memory" in said.lower()
+    )

@@ -93,7 +93,7 @@ def _packing(packed: Sequence[packing.Packed]) -> list[str]:
     said = "is never worse than" if worst >= 1 else "loses against"
     return [
         "## Sharing the cores",
-        "Films per second of training steps (channels_last, float32), all processes together.",
+        "Films per second of training (augmentation and step, channels_last, float32), all processes together.",
         table(
             ("backbone, size, batch", "1 unit × 1 thread", "1 unit × 2 threads", "2 units × 1 thread", "gain of sharing"), rows
         ),

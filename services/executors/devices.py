@@ -10,7 +10,7 @@ def asked_for(jobs: Sequence[Job]) -> tuple[int, int]:
     """GPUs of one worker that can train any of these units (0: none asks for any), and workers that may share one GPU."""
     on_gpu = [job for job in jobs if job.unit.device == "cuda"]
     each = max((job.unit.gpus_per_unit for job in on_gpu), default=0)
-    return each, min((job.running.units_per_gpu for job in on_gpu), default=1)
+    return each, min((job.running.sharers for job in on_gpu), default=1)
 
 
 def deal(jobs: Sequence[Job], gpus: Sequence[str], slots: int, where: str) -> list[tuple[str, ...]]:

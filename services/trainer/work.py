@@ -60,6 +60,7 @@ class Work:
         self._go_on()
         self._study.require_weights()  # what is missing, or wrong with the data, is better said before a stage is started
         self._study.outline()
+        self._study.settle()
         if not self._study.segmenter_is_trained():
             self._stage("lung U-Net", ["segmenter", "train", *self._files])
         if not self._study.films_are_prepared(self._protocol):

@@ -7,9 +7,7 @@ written stands. Delete its file to measure again.
 import copy
 import hashlib
 import json
-import os
 import time
-from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,8 +19,8 @@ from cxr.host import processor
 from training import durable
 from training.learning.devices import Way
 from training.learning.network import Network
+from training.sharing import FOLDER
 
-FOLDER = "calibration"
 WAYS = tuple(Way(layout, precision) for precision in ("float32", "bfloat16") for layout in ("channels_last", "contiguous"))
 STEPS = 10  # of each way, interleaved, after one that is not counted
 ON_CPU = 16  # films of a step there at most: what is compared is time per film, and large batches of large nets take minutes
@@ -38,7 +36,8 @@ def way_here(home: Path, backbone: str, network: Network, size: int, batch: int,
     if not file.is_file():
         seconds = calibrate(network, size, batch, device)
         answer = {str(way): seconds[way] for way in WAYS}
-        _write_once(file, {"asked": question, "seconds_per_film": answer, "way": list(fastest(seconds))})
+        found = {"asked": question, "seconds_per_film": answer, "way": list(fastest(seconds))}
+        durable.write_once(file, json.dumps(found, indent=2).encode())  # another worker may have been first: that one counts
     return Way(*json.loads(file.read_text())["way"])
 
 
@@ -84,12 +83,3 @@ def _place(device: str, threads: int) -> dict[str, Any]:
     if torch.device(device).type == "cuda":
         return {"device": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
     return {"device": processor(), "instructions": torch.backends.cpu.get_cpu_capability(), "threads": threads}
-
-
-def _write_once(file: Path, content: dict[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    own = file.with_name(f"{file.name}.{os.getpid()}")
-    durable.write(own, json.dumps(content, indent=2).encode())
-    with suppress(FileExistsError):  # another worker was first: that one counts
-        os.link(own, file)
-    own.unlink()

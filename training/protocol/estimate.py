@@ -64,8 +64,12 @@ def expected_seconds(units: Iterable[Unit], known: Measured) -> dict[str, float]
         if key in known:
             ratios[key[1:]].append(known[key] / cost)
     costs = {key: known.get(key) or cost * median(ratios[key[1:]] or [1.0]) for key, cost in of_a_cpu.items()}
-    hours = {unit.fingerprint: _hours(unit, costs[unit.backbone.name, unit.size, unit.device]) for unit in members}
-    return {fingerprint: 1800 * (low + high) for fingerprint, (low, high) in hours.items()}
+    return {unit.fingerprint: films_through(unit) * costs[unit.backbone.name, unit.size, unit.device] for unit in members}
+
+
+def films_through(unit: Unit) -> float:
+    """Films that the training loop sees, each as often as it does, halfway between the unit's earliest and its latest end."""
+    return len(unit.part("train")) * sum(_epochs(unit.training)) / 2
 
 
 def estimate(plan: Plan, known: Measured) -> Estimate:

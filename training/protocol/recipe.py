@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -93,8 +93,8 @@ class Running(_Value):
     `attempts`: failures of a unit (exception, killed, hang, segfault) before it is quarantined. `silence_minutes`: a worker that says
     nothing for so long hangs. `keep_weights`: of "all" units for ever, or only while they are "needed" by units that start from them.
     `pictures`: plots of every unit, of groups of folds only, or none. `lease_seconds`: a unit whose runner is silent for so long is free.
-    `free_gib`: no unit starts with less disk than this. `units_per_gpu`: small units that train side by side on one GPU; without a
-    meaning on a CPU.
+    `free_gib`: no unit starts with less disk than this. `units_per_gpu`: small units that train side by side on one GPU, or "measured":
+    as `mdmt sharing` found; without a meaning on a CPU.
     """
 
     attempts: int = Field(3, ge=1)
@@ -103,7 +103,14 @@ class Running(_Value):
     pictures: Literal["units", "groups", "none"] = "units"
     lease_seconds: float = Field(60, ge=1)
     free_gib: float = Field(2, ge=0)
-    units_per_gpu: int = Field(1, ge=1)
+    units_per_gpu: Annotated[int, Field(ge=1)] | Literal["measured"] = 1
+
+    @property
+    def sharers(self) -> int:
+        """`units_per_gpu` as executors see it. ValueError for "measured", which a study has to settle first."""
+        if self.units_per_gpu == "measured":
+            raise ValueError("units_per_gpu 'measured' is no number: pass what was measured (protocol.sharing.units_per_gpu)")
+        return self.units_per_gpu
 
 
 class Recipe(_Value):
@@ -187,7 +194,7 @@ class Recipe(_Value):
                     f"batch_size {training.batch_size} leaves fewer than 2 films to each of gpus_per_unit = {self.gpus_per_unit} "
                     f"processes: use a batch_size of {least} or more, or fewer GPUs"
                 )
-        if self.gpus_per_unit > 1 and self.running.units_per_gpu > 1:
+        if self.gpus_per_unit > 1 and self.running.units_per_gpu != 1:
             raise ValueError(
                 f"gpus_per_unit = {self.gpus_per_unit} and running.units_per_gpu = {self.running.units_per_gpu}: a unit has several "
                 "GPUs, or a GPU several units; set one of them to 1"

@@ -23,8 +23,9 @@ from training.protocol.desk import WEIGHTS, sweep
 from training.protocol.estimate import expected_seconds, measured
 from training.protocol.job import Event, Job
 from training.protocol.plan import REFIT, Plan, make_plan
-from training.protocol.recipe import SERVED, BackboneChoice, Recipe, find_data
+from training.protocol.recipe import SERVED, BackboneChoice, Recipe, Running, find_data
 from training.protocol.schedule import Schedule
+from training.protocol.sharing import units_per_gpu
 from training.protocol.summary import collect, summarise
 from training.protocol.unit import Unit
 from training.tracking import Tracking
@@ -73,6 +74,7 @@ class Study:
         self._graph: Path | None = None
         self._stores: dict[str, FilmStore] | None = None
         self._plan: Plan | None = None
+        self._sharers: int | None = None
         self._is_sound = False  # recipe and data have been held against each other
         self._drops: ThreadPoolExecutor | None = None
 
@@ -154,10 +156,17 @@ class Study:
                 "`mdmt weights fetch --all` gets them, `mdmt weights import NAME FILE` takes a copy"
             )
 
+    def settle(self) -> Running:
+        """How the work is done, `units_per_gpu` as a number. Raises NotMeasured, which says what to run."""
+        if self._sharers is None:
+            self._sharers = units_per_gpu(self.recipe, self.outline, self.tracking.home)
+        return self.recipe.running.model_copy(update={"units_per_gpu": self._sharers})
+
     def plan(self, view: View) -> Plan:
         """All units of the recipe's schemes."""
         if self._plan is None:
             self.require_weights()
+            self.settle()
             if not self._is_sound:
                 self.outline()  # what is wrong with the recipe is better said before hours of preparation
             self._plan = make_plan(self.recipe, self.cohorts, self.films(view), self.weights)
@@ -237,16 +246,10 @@ class Study:
     def _job(self, plan: Plan, unit: Unit, groups: Mapping[str, Run]) -> Job:
         kept = self.recipe.running.keep_weights == "all" or unit.fingerprint in plan.children or unit.scheme == REFIT
         return Job(
-            unit=unit,
-            stores=plan.stores,
-            tracking_uri=self.tracking.uri,
-            claims_uri=self.tracking.claims_uri,
-            home=self.tracking.home,
-            weights=self.weights,
-            parent_run=groups[unit.group].info.run_id,
-            keep_weights=kept,
-            running=self.recipe.running,
-        )
+            unit=unit, stores=plan.stores, tracking_uri=self.tracking.uri, claims_uri=self.tracking.claims_uri,
+            home=self.tracking.home, weights=self.weights, parent_run=groups[unit.group].info.run_id,
+            keep_weights=kept, running=self.settle(),
+        )  # fmt: skip
 
     def _listener(self, plan: Plan, finished: set[str], view: View) -> Callable[[Unit, Event], None]:
         """Shows every event, and drops weights that nobody needs any more."""

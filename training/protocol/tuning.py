@@ -40,6 +40,7 @@ def tune(
         raise TuningError(f"{trials} trials on {folds} inner folds; allowed: at least 1 trial and {SMALLEST_FOLDS} inner folds")
     recipe, chosen = study.recipe, choose_backbone(study.recipe, backbone)
     start = start_of(chosen, study.weights)  # what is missing, misspelled or too small is better said before hours of preparation
+    study.settle()
     for division in outer_folds(recipe, study.cohorts, None, places):
         inner_folds(division, folds, recipe.seed)
     outer = outer_folds(recipe, study.cohorts, study.films(view), places)

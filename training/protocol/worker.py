@@ -23,7 +23,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 
 from training import runs
-from training.memory import keep_freed_buffers
+from training.memory import keep_freed_buffers, tells_of_no_memory
 from training.parent import die_with_parent
 from training.protocol.claim import Busy, Claim, ClaimLost, Committed, Quarantined
 from training.protocol.claims import KINDS, ClaimTable
@@ -252,7 +252,7 @@ def describe(error: BaseException) -> tuple[str, str]:
     text = f"{type(error).__name__}: {error}"
     if (own := getattr(error, "kind", None)) in KINDS:
         return own, text
-    memory = isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text.lower()
+    memory = isinstance(error, MemoryError) or tells_of_no_memory(text)
     return "out-of-memory" if memory else "exception", text
 
 

@@ -111,6 +111,18 @@ def test_a_stage_that_keeps_failing_ends_the_protocol_with_what_it_said_and_the_
         assert "no room for the U-Net" in run.data.tags["mlflow.note.content"]
 
 
+def test_a_recipe_that_asks_for_tables_nobody_measured_ends_before_any_stage(settings: Settings, phantom: Path) -> None:
+    def never(_: Obedient, arguments: Sequence[str]) -> None:
+        raise AssertionError(f"{arguments} was started")
+
+    recipe = recipe_on(phantom, device="cuda", running={"units_per_gpu": "measured"})
+    with service(settings, never) as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        id = client.post("/protocols", json=submission(recipe)).json()["id"]
+        until(lambda: state_of(client, id) == "failed")
+        assert "Run `mdmt sharing --recipe FILE --device cuda`" in client.get(f"/protocols/{id}").json()["note"]
+
+
 def test_a_service_that_is_started_again_goes_on_oldest_first_and_remembers_what_is_over(
     settings: Settings, phantom: Path
 ) -> None:

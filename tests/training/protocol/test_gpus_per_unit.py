@@ -62,6 +62,14 @@ def test_a_recipe_of_one_gpu_keeps_the_digest_it_had_and_another_number_changes_
     assert tiny_recipe(running={"units_per_gpu": 4}).digest() == recipe.digest()
 
 
+@pytest.mark.parametrize("sharers", [4, "measured"])
+def test_how_many_units_share_a_gpu_changes_no_unit_and_no_digest(sharers: object) -> None:
+    recipes = tiny_recipe(device="cuda"), tiny_recipe(device="cuda", running={"units_per_gpu": sharers})
+    plans = [make_plan(recipe, COHORTS, stores_of(COHORTS), None) for recipe in recipes]
+    assert plans[0].distinct.keys() == plans[1].distinct.keys()
+    assert recipes[0].digest() == recipes[1].digest()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -70,6 +78,8 @@ def test_a_recipe_of_one_gpu_keeps_the_digest_it_had_and_another_number_changes_
             "batch_size 16 leaves fewer than 2 films to each of gpus_per_unit = 9 processes: use a batch_size of 18",
         ),
         ({"gpus_per_unit": 2, "running": {"units_per_gpu": 2}}, "a unit has several GPUs, or a GPU several units"),
+        ({"gpus_per_unit": 2, "running": {"units_per_gpu": "measured"}}, "units_per_gpu = measured: a unit has several GPUs"),
+        ({"running": {"units_per_gpu": "many"}}, "Input should be 'measured'"),
         ({"gpus_per_unit": 0}, "greater than or equal to 1"),
         ({"gpus_per_unit": 17}, "less than or equal to 16"),
         ({"running": {"units_per_gpu": 0}}, "greater than or equal to 1"),
