@@ -20,6 +20,8 @@ from cxr.reading import TRAINING, Limits, read
 from cxr.segmentation import OnnxSegmenter, clean, judge
 from training.data.films.unet import Way
 
+OWN = "the product's"
+
 
 class Stage(NamedTuple):
     """One stage on one film: what the product does, and others that may stand for the ceiling where their result is equal."""
@@ -90,29 +92,33 @@ class Cost(NamedTuple):
 
 
 def measure(paths: Sequence[Path], spec: PipelineSpec, graph: Path, way: Way, rounds: int) -> dict[str, Cost]:
-    """Means over the films of the medians over `rounds`, films and ways in turn."""
+    """Means over the films of the medians over `rounds`. All films have their turn in a round, so that none is found in the cache more
+    than at work."""
     cv2.setNumThreads(1)
     segmenter = OnnxSegmenter.from_file(graph, 1, *way)
-    own: dict[str, list[float]] = {}
-    best: dict[str, list[float]] = {}
-    winners: dict[str, list[str]] = {}
-    for path in paths:
+    runs: dict[tuple[str, int, str], Callable[[], Any]] = {}
+    for number, path in enumerate(paths):
         for stage in stages(path, spec, segmenter):
             expected = stage.own()
             equal = {name: other for name, other in stage.others.items() if _same(other(), expected)}
-            contenders = {"the product's": stage.own, **equal}
-            times: dict[str, list[float]] = {name: [] for name in contenders}
-            for _ in range(rounds):
-                for name, run in contenders.items():
-                    begun = time.thread_time()
-                    run()
-                    times[name].append(time.thread_time() - begun)
-            medians = {name: 1000 * float(np.median(taken)) for name, taken in times.items()}
-            winner = min(medians, key=lambda name: medians[name])
-            own.setdefault(stage.name, []).append(medians["the product's"])
-            best.setdefault(stage.name, []).append(medians[winner])
-            winners.setdefault(stage.name, []).append(winner)
-    return {name: Cost(float(np.mean(own[name])), float(np.mean(best[name])), _counted(winners[name])) for name in own}
+            runs |= {(stage.name, number, name): run for name, run in ({OWN: stage.own} | equal).items()}
+    times: dict[tuple[str, int, str], list[float]] = {key: [] for key in runs}
+    for _ in range(rounds):
+        for key, run in runs.items():
+            begun = time.thread_time()
+            run()
+            times[key].append(time.thread_time() - begun)
+    costs: dict[str, dict[int, dict[str, float]]] = {}
+    for (stage_name, number, name), taken in times.items():
+        costs.setdefault(stage_name, {}).setdefault(number, {})[name] = 1000 * float(np.median(taken))
+    return {stage_name: _cost(list(films.values())) for stage_name, films in costs.items()}
+
+
+def _cost(films: Sequence[dict[str, float]]) -> Cost:
+    """Of one stage from what each way took on each film."""
+    winners = [min(ways, key=lambda name: ways[name]) for ways in films]
+    best = [ways[winner] for ways, winner in zip(films, winners, strict=True)]
+    return Cost(float(np.mean([ways[OWN] for ways in films])), float(np.mean(best)), _counted(winners))
 
 
 def _same(found: Any, expected: Any) -> bool:

@@ -162,7 +162,7 @@ import sys
 from pathlib import Path
 from tests.serving.tiny_bundle import SPEC
 from tests.training.data.films.ground import small_cohort
-from training.data.films import prepare_cohort
+from training.data.films import prepare_cohort, preparing
 
 if __name__ == "__main__":
     folder, segmenter = Path(sys.argv[1]), Path(sys.argv[2])
@@ -218,6 +218,7 @@ if __name__ == "__main__":
             read = [Path(f"/proc/{pid}/status").read_text() for pid in (os.getpid(), *children(os.getpid()))]
             print(sum(int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) for status in read))
 
+    preparing.WORTH = count + 1  # engines are compared in a process of its own, which comes and goes
     prepare_cohort(small_cohort(folder / "images", count), folder / "store", SPEC, Path(sys.argv[2]), 1, progress)
 """
 
