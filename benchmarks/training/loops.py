@@ -123,7 +123,7 @@ def with_lightning(steps: int, usual: bool) -> Callable[[], Spent]:
         def training_step(self, batch: Any, number: int) -> Tensor:
             loss = loss_of(self.network, *resident())
             if usual:
-                self.log("loss", loss, on_step=True, on_epoch=True)
+                self.log("loss", loss, on_step=True, on_epoch=True, batch_size=BATCH)
             return loss
 
         def configure_optimizers(self) -> torch.optim.Optimizer:

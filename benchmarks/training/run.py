@@ -93,17 +93,16 @@ def main() -> None:
     asked = options.parse_args()
     torch.set_num_threads(1)
     cases, rounds, films = (QUICK, 1, 16) if asked.quick else (STANDARD, asked.rounds, 192)
+    python, missing = sys.executable, "lightning and accelerate are left out of the quick form"
+    if not asked.quick:
+        python, missing = peers.environment(ROOT / "state" / "bench-env")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         for size in {case[1] for case in cases} | ({32} if asked.quick else {96, 224}):
             pictures.make(folder, 40 if asked.quick else films, size)
-        found = surroundings(folder, asked.quick)
+        loops = peers.loops(python, 50 if asked.quick else 400, 2 if asked.quick else 9)
+        found = surroundings(folder, asked.quick) | {"loops": loops, "missing": missing, "peers": peers.versions(python)}
         found["contests"] = [contest(case, folder, films, rounds) for case in cases]
-    python, missing = sys.executable, "lightning and accelerate are left out of the quick form"
-    if not asked.quick:
-        python, missing = peers.environment(ROOT / "state" / "bench-env")
-    found["loops"] = peers.loops(python, 50 if asked.quick else 400, 2 if asked.quick else 9)
-    found["missing"], found["peers"] = missing, peers.versions(python)
     asked.output.write_text(written(found, asked.quick, rounds))
 
 
