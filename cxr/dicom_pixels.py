@@ -62,8 +62,8 @@ PROCESSES: dict[UID, tuple[str, ...]] = {
 MOST_TILES = 4_096
 
 
-def stored_values(dataset: Dataset, limits: Limits) -> NDArray[np.int32]:
-    """(Rows, Columns) int32 values of BitsStored bits, sign extended where PixelRepresentation is 1.
+def stored_values(dataset: Dataset, limits: Limits) -> NDArray[np.integer[Any]]:
+    """(Rows, Columns) values of BitsStored bits in an integer type of BitsAllocated, sign extended where PixelRepresentation is 1.
 
     The data set must be checked: one gray frame of 8 or 16 allocated bits. Raises TruncatedFile where the pixel data is shorter
     or longer than Rows × Columns say or its codestream declares another size, UnsupportedDicom for other processes and depths,
@@ -74,13 +74,11 @@ def stored_values(dataset: Dataset, limits: Limits) -> NDArray[np.int32]:
     # Bits above HighBit may hold overlays, bits below are padding (PS3.5, 8.1.1). Two shifts drop both and extend the sign; a
     # codestream holds bare values, whatever HighBit says of the uncompressed layout.
     lowest = dataset.HighBit + 1 - dataset.BitsStored if plugin in ("", "pydicom") else 0
-    values = decoded.astype(np.int32)
-    values <<= 32 - dataset.BitsStored - lowest
-    if dataset.PixelRepresentation == 0:
-        values = (values.view(np.uint32) >> np.uint32(32 - dataset.BitsStored)).view(np.int32)
-    else:
-        values >>= 32 - dataset.BitsStored
-    return np.asarray(values, dtype=np.int32)
+    bits = dataset.BitsAllocated
+    values = decoded.astype(f"i{bits // 8}" if dataset.PixelRepresentation else f"u{bits // 8}", copy=False)
+    if dataset.BitsStored == bits:
+        return values  # nothing to drop, and films are large
+    return (values << (bits - dataset.BitsStored - lowest)) >> (bits - dataset.BitsStored)
 
 
 def _decoded(dataset: Dataset, plugin: str, limits: Limits) -> NDArray[Any]:

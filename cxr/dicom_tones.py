@@ -17,7 +17,7 @@ LEAST_INSIDE = 0.25  # share of the film that a window must show
 LARGEST = 1e12  # of a tag's number: beyond it float32 and int64 overflow
 
 
-def displayed(stored: NDArray[np.int32], dataset: Dataset) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+def displayed(stored: NDArray[np.integer[Any]], dataset: Dataset) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """(H, W) stored values → (H, W) float32, larger = brighter, and the names of the steps.
 
     The first VOI LUT (or else the first window) is applied although percentiles normalise later: a direct-exposure background far
@@ -40,7 +40,7 @@ def displayed(stored: NDArray[np.int32], dataset: Dataset) -> tuple[NDArray[np.f
     return pixels, tuple(steps)
 
 
-def _modality(stored: NDArray[np.int32], dataset: Dataset) -> tuple[NDArray[np.float32], list[str]]:
+def _modality(stored: NDArray[np.integer[Any]], dataset: Dataset) -> tuple[NDArray[np.float32], list[str]]:
     if tables := dataset.get("ModalityLUTSequence"):
         return _looked_up(stored, tables[0], dataset), ["modality-lut"]
     slope, intercept = float(_first(dataset, "RescaleSlope", 1)), float(_first(dataset, "RescaleIntercept", 0))
@@ -85,7 +85,7 @@ def _looked_up(values: NDArray[Any], table: Dataset, dataset: Dataset) -> NDArra
     lut = np.atleast_1d(np.asarray(data, dtype=np.float32))[:entries]
     if lut.size != entries:
         raise UnsupportedDicom(f"a lookup table of {lut.size} entries", f"{entries}, as its descriptor says", "Export it again.")
-    looked_up: NDArray[np.float32] = lut[np.clip(values - first, 0, entries - 1)]
+    looked_up: NDArray[np.float32] = lut[np.clip(values.astype(np.int64) - first, 0, entries - 1)]
     return looked_up
 
 
@@ -97,7 +97,7 @@ def _first(dataset: Dataset, keyword: str, otherwise: float | None) -> Any:
     return otherwise if value is None or value == "" else value
 
 
-def _padding(stored: NDArray[np.int32], dataset: Dataset) -> NDArray[np.bool_] | None:
+def _padding(stored: NDArray[np.integer[Any]], dataset: Dataset) -> NDArray[np.bool_] | None:
     """Pixels outside the detector (PS3.3 C.7.5.1.1.2): the padding value, or the range up to its limit."""
     if not isinstance(dataset.get("PixelPaddingValue"), int):
         return None

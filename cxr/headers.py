@@ -3,9 +3,10 @@
 A DICOM header says Rows = 10 while its codestream says 30000: what will be allocated is what the codestream says.
 """
 
-import re
 import struct
 from dataclasses import dataclass
+
+import numpy as np
 
 from cxr.errors import FileTooLarge, TruncatedFile
 
@@ -18,7 +19,11 @@ FRAME_MARKERS = {code: f"SOF{code - 0xC0}" for code in range(0xC0, 0xD0) if code
 SOI, EOI, SOS = 0xD8, 0xD9, 0xDA
 
 # FF 00 is a stuffed byte and FF D0..D7 a restart inside a scan; JPEG-LS stuffs FF 00..7F. None of them opens a segment.
-_MARKER = re.compile(rb"\xff+([\xc0-\xcf\xd8-\xfe])")
+_OPENS = np.array([0xC0 <= code <= 0xCF or 0xD8 <= code <= 0xFE for code in range(256)])
+_FIRST_LOOK, _LATER_LOOK = (
+    256,
+    65_536,
+)  # bytes searched at once: segments of a header are near each other, the end of a scan is far
 _MOST_SEGMENTS = 10_000
 _MOST_CHUNKS, _MOST_TEXTS = 50_000, 8
 
@@ -60,8 +65,8 @@ def jpeg_header(data: bytes) -> Stream:
     """Frame header and number of scans of a JPEG or JPEG-LS stream (ITU-T T.81 B.2, T.87 C.1), up to the end-of-image marker."""
     frame: Stream | None = None
     scans = position = segments = 0
-    while match := _MARKER.search(data, position):
-        code, position = match[1][0], match.end()
+    while (position := _after_marker(data, position)) > 0:
+        code = data[position - 1]
         segments += 1
         if segments > _MOST_SEGMENTS:
             raise TruncatedFile("a JPEG of endless segments", f"at most {_MOST_SEGMENTS} segments")
@@ -79,6 +84,19 @@ def jpeg_header(data: bytes) -> Stream:
     if frame is None:
         raise TruncatedFile("a JPEG without a frame header", "one complete JPEG", "Export or upload the film again.")
     return Stream(frame.process, frame.width, frame.height, frame.components, frame.bits, scans)
+
+
+def _after_marker(data: bytes, position: int) -> int:
+    """Where the next marker from `position` on ends, 0 if there is none."""
+    stream, size = np.frombuffer(data, np.uint8), _FIRST_LOOK
+    while position + 1 < len(stream):
+        here, after = stream[position : position + size], stream[position + 1 : position + size + 1]
+        filled = np.flatnonzero(here[: len(after)] == 0xFF)
+        opening = filled[_OPENS[after[filled]]]
+        if len(opening):
+            return position + int(opening[0]) + 2
+        position, size = position + size, _LATER_LOOK
+    return 0
 
 
 def j2k_header(data: bytes) -> Stream:

@@ -14,6 +14,7 @@ from cxr.reading import TRAINING
 from cxr.segmentation import OnnxSegmenter
 from training.data.films.manifest import FILMS, Entry
 from training.data.films.unet import Way
+from training.memory import keep_freed_buffers
 from training.parent import die_with_parent
 
 
@@ -75,6 +76,7 @@ _OWN: list[Preparer] = []  # of a worker process: filled when it starts
 def start(folder: str, spec: PipelineSpec, segmenter: str) -> None:
     """What a preparing process does first."""
     attend()
+    keep_freed_buffers()
     _OWN.append(Preparer(Path(folder), spec, Path(segmenter)))
 
 
