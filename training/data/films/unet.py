@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.errors import FilmError
-from cxr.graphs import PRECISIONS, EngineName, Precision, installed
+from cxr.graphs import PRECISIONS, EngineName, Way, installed
 from cxr.intensity import to_gray8
 from cxr.pipeline import PipelineSpec
 from cxr.reading import TRAINING, Limits, read
@@ -26,16 +26,6 @@ from cxr.segmentation import OnnxSegmenter, clean
 from training import durable
 
 SAMPLE = 32  # films
-
-
-class Way(NamedTuple):
-    """How the U-Net is computed."""
-
-    engine: EngineName
-    precision: Precision
-
-    def __str__(self) -> str:
-        return f"{self.engine} {self.precision}"
 
 
 REFERENCE = Way("openvino", "float32")  # what the image of the service computes with
