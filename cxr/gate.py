@@ -111,18 +111,20 @@ class Gate:
 
         `look` segments another picture. Raises NotFrontalChest with score and threshold.
         """
-        if self.model is None:
-            return None
-        measured = measure(seen) if seen.lungs.any() else None
-        score = self.score(measured) if measured else None
-        if score is not None and score <= self.model.threshold:
+        score = self.score_of(seen)
+        if self.model is None or (score is not None and score <= self.model.threshold):
             return score
+        measured = measure(seen) if seen.lungs.any() else None
         remedy = self._remedy(seen.gray, look)
         if remedy is None and measured is None:
             return None
         unusual = self.unusual(measured) if measured else ()
         found = FOUND[remedy] if remedy else f"a picture unlike the training films, most of all in {' and '.join(unusual)}"
         raise NotFrontalChest(remedy or "unlike-training", found, ALLOWED, score, self.model.threshold)
+
+    def score_of(self, seen: Seen) -> float | None:
+        """The score of a film; None without a model or without lungs."""
+        return self.score(measure(seen)) if self.model is not None and seen.lungs.any() else None
 
     def score(self, measured: Measured) -> float:
         """The worse of distance and odds, each 1 at its limit."""

@@ -9,7 +9,7 @@ import importlib.util
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,16 @@ PRECISIONS: dict[EngineName, tuple[Precision, ...]] = {
     "openvino": ("float32", "bfloat16", "int8"),
 }
 _CONVERTER = "openvino.tools.ovc"
+
+
+class Way(NamedTuple):
+    """How a graph is computed."""
+
+    engine: EngineName
+    precision: Precision
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.precision}"
 
 
 class Graph:

@@ -1,42 +1,43 @@
-"""What this host has: its processor and cores, and the engine that is fastest on them."""
+"""What this host has: its processor and cores, and the engine and precision that are fastest on them."""
 
 import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from cxr.graphs import EngineName, installed
+from cxr.graphs import Way
 
-_TIMED = "import sys; from cxr.bundle import time_golden; print(time_golden(sys.argv[1], sys.argv[2]))"
+_TIMED = "import sys; from cxr.bundle import Way, time_golden; print(time_golden(sys.argv[1], Way(*sys.argv[2:])))"
 _TIMED_SECONDS = 120
 
 
-def fastest(folder: Path, notes: Path) -> EngineName:
-    """The installed engine that answers a bundle's golden film soonest and as recorded; measured once, kept in the file `notes`.
+def fastest(folder: Path, ways: Sequence[Way], notes: Path) -> Way:
+    """The way that answers a bundle's golden films soonest and as recorded; measured once, kept in the file `notes`.
 
-    Each is measured in a process of its own, so that the one not taken leaves nothing in this one's memory. Where only one is
-    installed, or none answers as recorded, it is the first one: what is wrong then shows when the bundle is checked.
+    Each is measured in a process of its own, so that the ones not taken leave nothing in this one's memory. Where there is only one,
+    or none answers as recorded, it is the first one: what is wrong then shows when the bundle is checked.
     """
-    engines = installed()
-    if len(engines) == 1:
-        return engines[0]
-    key = f"{folder.name} on {processor()}, {cores()} cores: {' or '.join(engines)}"
-    known: dict[str, EngineName] = json.loads(notes.read_text()) if notes.is_file() else {}
-    if known.get(key) not in engines:
-        times = {engine: _timed(folder, engine) for engine in engines}
-        known[key] = min(engines, key=times.__getitem__)
+    if len(ways) == 1:
+        return ways[0]
+    named = {str(way): way for way in ways}
+    key = f"{folder.name} on {processor()}, {cores()} cores: {' or '.join(named)}"
+    known: dict[str, str] = json.loads(notes.read_text()) if notes.is_file() else {}
+    if known.get(key) not in named:
+        times = {name: _timed(folder, way) for name, way in named.items()}
+        known[key] = min(times, key=times.__getitem__)
         notes.parent.mkdir(parents=True, exist_ok=True)
         fresh = notes.with_suffix(f".{os.getpid()}")
         fresh.write_text(json.dumps(known, indent=2))
         fresh.replace(notes)
-    return known[key]
+    return named[known[key]]
 
 
-def _timed(folder: Path, engine: EngineName) -> float:
-    """Seconds for one film, infinite where the engine does not answer as recorded."""
-    command = [sys.executable, "-c", _TIMED, str(folder), engine]
+def _timed(folder: Path, way: Way) -> float:
+    """Seconds for one film, infinite where it is not answered as recorded."""
+    command = [sys.executable, "-c", _TIMED, str(folder), *way]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMED_SECONDS, check=True)
     except subprocess.SubprocessError:

@@ -11,8 +11,9 @@ Normalisation is not done here: it is inside the network's graph, where no spell
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,7 @@ class Film:
     `pixels` uint8 (S, S); `gray` uint8 (H, W) is the whole film that they were cut from, and `box` in pixels of it; `coverage` is the
     share of it that the lungs take and `lungs` bool (256, 256) the cleaned mask of it, squeezed to a square; `digest` is the SHA-256
     of `pixels`; `steps` are the transformations the reader applied; `score` is the input gate's (1 = at the edge of the training
-    films), None where none was asked.
+    films), None where none was asked; `quick` says that a quick look was enough to find the lungs.
     """
 
     pixels: NDArray[np.uint8]
@@ -71,12 +72,24 @@ class Film:
     steps: tuple[str, ...]
     digest: str
     score: float | None = None
+    quick: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
         """(H, W) of the whole film."""
         height, width = self.gray.shape
         return height, width
+
+
+class Looked(NamedTuple):
+    """What a segmenter sees on a film, and the gate's score of that."""
+
+    seen: Seen
+    score: float | None
+
+
+# Gray film and gate → what a segmenter in a lower precision sees; None where float32 has to look (`cxr.close_calls`).
+QuickLook = Callable[[NDArray[np.uint8], Gate | None], Looked | None]
 
 
 class LungsNotFound(FilmError):
@@ -102,10 +115,11 @@ def prepare(
     limits: Limits | None = None,
     formats: frozenset[str] = SERVED,
     gate: Gate | None = None,
+    quick: QuickLook | None = None,
 ) -> Film:
     """File content → Film. Raises a FilmError that names what was found; LungsNotFound when there is nothing to crop to,
     NotFrontalChest where a gate is given and does not take the film. Training has none: its cohorts are chosen by people."""
-    return prepare_radiograph(read(data, limits or Limits(), formats), spec, segmenter, gate)
+    return prepare_radiograph(read(data, limits or Limits(), formats), spec, segmenter, gate, quick)
 
 
 def look(gray: NDArray[np.uint8], spec: PipelineSpec, segmenter: Segmenter) -> Seen:
@@ -114,16 +128,25 @@ def look(gray: NDArray[np.uint8], spec: PipelineSpec, segmenter: Segmenter) -> S
     return Seen(gray, probability, clean(probability >= spec.threshold, spec.smallest))
 
 
-def prepare_radiograph(radiograph: Radiograph, spec: PipelineSpec, segmenter: Segmenter, gate: Gate | None = None) -> Film:
-    """The same from a film already read."""
+def prepare_radiograph(
+    radiograph: Radiograph,
+    spec: PipelineSpec,
+    segmenter: Segmenter,
+    gate: Gate | None = None,
+    quick: QuickLook | None = None,
+) -> Film:
+    """The same from a film already read. Where a `quick` look does not settle where the lungs are, the segmenter does."""
     if gate is not None:
         gate.check_tags(radiograph)
-    seen = look(to_gray8(radiograph.pixels, spec.low, spec.high), spec, segmenter)
-    score = None if gate is None else gate.check(seen, lambda picture: look(picture, spec, segmenter))
-    gray, lungs = seen.gray, seen.lungs
+    gray = to_gray8(radiograph.pixels, spec.low, spec.high)
+    looked = settled = quick(gray, gate) if quick is not None else None
+    if looked is None:
+        seen = look(gray, spec, segmenter)
+        looked = Looked(seen, None if gate is None else gate.check(seen, lambda picture: look(picture, spec, segmenter)))
+    lungs = looked.seen.lungs
     verdict = judge(lungs)
     if verdict is Verdict.NO_LUNGS:
-        raise LungsNotFound(float((seen.probability >= spec.threshold).mean()), spec.smallest)
+        raise LungsNotFound(float((looked.seen.probability >= spec.threshold).mean()), spec.smallest)
     box = lung_box(lungs, (gray.shape[0], gray.shape[1]), spec.margin)
     pixels = crop(lungs_only(gray, lungs) if spec.crop == "masked" else gray, box, spec.size)
     return Film(
@@ -136,5 +159,6 @@ def prepare_radiograph(radiograph: Radiograph, spec: PipelineSpec, segmenter: Se
         source=radiograph.source,
         steps=radiograph.transforms,
         digest=hashlib.sha256(pixels.tobytes()).hexdigest(),
-        score=score,
+        score=looked.score,
+        quick=settled is not None,
     )

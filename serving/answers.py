@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from cxr.bundle import Prediction, TaskAnswer
 from cxr.evidence import inside, questions, shares, speaking_for
+from cxr.graphs import Precision
 from cxr.pipeline import Film
 from cxr.quality import SENTENCES, Flag, flags
 from cxr.segmentation import Verdict
@@ -50,6 +51,9 @@ class Lungs(BaseModel):
     box: tuple[int, int, int, int] = Field(description="[left, top, right, bottom] of the crop; may reach over the film's edge")
     coverage: float = Field(ge=0, le=1, description="share of the film that the lungs take")
     film_size: tuple[int, int] = Field(description="[width, height] of the film as sent")
+    precision: Precision = Field(
+        description="what they were found in: float32, or a lower one where that is certain to give the same crop"
+    )
 
 
 class FilmTrace(BaseModel):
@@ -144,7 +148,13 @@ def answer(prediction: Prediction, loaded: LoadedBundle, request_id: str, timing
     }
     return PredictionAnswer(
         **results,
-        lungs=Lungs(verdict=film.verdict, box=film.box, coverage=film.coverage, film_size=(width, height)),
+        lungs=Lungs(
+            verdict=film.verdict,
+            box=film.box,
+            coverage=film.coverage,
+            film_size=(width, height),
+            precision=bundle.precision if film.quick else "float32",
+        ),
         film=FilmTrace(source=film.source, steps=list(film.steps), digest=film.digest, gate_score=film.score),
         model=model_id(loaded),
         quality=list(raised),

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cxr.bundle import Bundle
+from cxr.graphs import installed
 from cxr.host import fastest
-from cxr.manifest import MANIFEST, BundleError, digest_of, read_manifest
+from cxr.manifest import MANIFEST, BundleError, Manifest, digest_of, read_manifest
+from cxr.precision import ways
 from cxr.signature import NotSigned, fingerprint, verify
 from serving.settings import Settings
 from serving.trial import tried
@@ -67,8 +69,10 @@ class BundleCache:
     def _laid_out(self, folder: Path) -> Bundle:
         """For this host: one core each for predictions that come together, all of them for one that comes alone."""
         settings = self._settings
-        engine = fastest(folder, self._folder / "engines.json") if settings.engine == "auto" else settings.engine
-        return Bundle(folder, settings.threads, engine, settings.workers, settings.alone, settings.precision)
+        engines = installed() if settings.engine == "auto" else (settings.engine,)
+        proofs = Manifest.model_validate_json((folder / MANIFEST).read_bytes()).proofs if settings.precision == "auto" else {}
+        engine, precision = fastest(folder, ways(proofs, engines), self._folder / "engines.json")
+        return Bundle(folder, settings.threads, engine, settings.workers, settings.alone, precision)
 
     def _signer(self, folder: Path) -> str | None:
         trusted = self._settings.trusted

@@ -23,6 +23,12 @@ class Metrics:
         self.seconds = Histogram("mdmt_request_seconds", "Time to answer", ("route",), buckets=SECONDS, registry=self.registry)
         self.stages = Histogram("mdmt_stage_seconds", "Time per stage", ("stage",), buckets=SECONDS, registry=self.registry)
         self.predictions = Counter("mdmt_predictions", "Answers by task and label", ("task", "label"), registry=self.registry)
+        self.lungs = Counter(
+            "mdmt_lungs_found",
+            "Films answered, by what found their lungs: a quick look, or float32",
+            ("look",),
+            registry=self.registry,
+        )
         self.film_errors = Counter("mdmt_film_errors", "Films refused, by code", ("code",), registry=self.registry)
         self.refusals = Counter("mdmt_refusals", "Requests refused, by problem", ("problem",), registry=self.registry)
         self.looks = Counter("mdmt_version_looks", "Looks at the alias, by what came of it", ("change",), registry=self.registry)
@@ -47,6 +53,7 @@ class Metrics:
         """One film was answered."""
         for task, given in prediction.answers.items():
             self.predictions.labels(task, given.label).inc()
+        self.lungs.labels("quick" if prediction.film.quick else "float32").inc()
         for stage in ("read_body", "prepare", "network"):
             self.stages.labels(stage).observe(getattr(timings, stage) / 1000)
 

@@ -88,7 +88,8 @@ class Settings(BaseSettings):
     """What computes the graphs; "auto": whichever of the installed ones answers the golden film soonest on this host, and rightly."""
 
     precision: Literal["auto", "float32"] = "auto"
-    """"auto": a lower one where the version carries a proof that it answers as float32 does; "float32": never."""
+    """What lungs are looked for in first. "auto": a lower one where the version carries a proof that it answers as float32 does, and
+    where it is faster here; "float32": never. Close calls and the network are computed in float32 in any case."""
 
     workers: int = Field(default_factory=cores, ge=1)
     """Predictions computed at the same time; default: the cores of this host."""

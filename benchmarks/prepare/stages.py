@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxr.cropping import crop, lung_box
+from cxr.graphs import Way
 from cxr.intensity import to_gray8
 from cxr.pipeline import PipelineSpec
 from cxr.reading import TRAINING, Limits, read
 from cxr.segmentation import OnnxSegmenter, clean, judge
-from training.data.films.unet import Way
 
 OWN = "the product's"
 

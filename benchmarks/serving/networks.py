@@ -18,7 +18,7 @@ from cxr.pipeline import PipelineSpec
 from cxr.tasks import PROGNOSIS, SEVERITY
 from training.learning import network
 from training.learning.backbones import build
-from training.learning.segmenter import LungNetwork
+from training.learning.segmenter import Exported, LungNetwork
 from training.settings import SegmenterSettings
 
 SPEC = PipelineSpec(size=224)
@@ -67,10 +67,13 @@ def _conv(inside: int, out: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(inside, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True))
 
 
-def lungs(unet: str) -> Lungs:
-    """`unet` "product": as `mdmt segmenter train` makes it; "resnet18": as published segmenters are."""
+def lungs(unet: str, exported: bool = False) -> Lungs:
+    """`unet` "product": as `mdmt segmenter train` makes it, and with `exported` as it writes it; "resnet18": as published ones are."""
     torch.manual_seed(1)
-    return Lungs(LungNetwork(SegmenterSettings().channels, ("lungs",)) if unet == "product" else ResNetUNet()).eval()
+    if unet == "resnet18":
+        return Lungs(ResNetUNet()).eval()
+    network = LungNetwork(SegmenterSettings().channels, ("lungs",)).eval()
+    return Lungs(Exported(network, "lungs") if exported else network).eval()
 
 
 def classifier(backbone: str) -> network.Network:
@@ -87,8 +90,8 @@ def write_bundle(folder: Path, backbone: str, unet: str = "product") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     network.export_onnx(classifier(backbone), SPEC.size, folder / NETWORK)
     program = torch.onnx.export(
-        lungs(unet), (torch.zeros(2, 1, 256, 256),), input_names=["film"], output_names=["lungs"], opset_version=18, dynamo=True,
-        dynamic_shapes={"film": {0: torch.export.Dim("films", min=1)}}, verbose=False,
+        lungs(unet, exported=True), (torch.zeros(2, 1, 256, 256),), input_names=["film"], output_names=["lungs"], opset_version=18,
+        dynamo=True, dynamic_shapes={"film": {0: torch.export.Dim("films", min=1)}}, verbose=False,
     )  # fmt: skip
     assert program is not None  # None is what the older exporter returns
     (folder / SEGMENTER).write_bytes(program.model_proto.SerializeToString())

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from cxr.pipeline import PipelineSpec
-from cxr.precision import usable
+from cxr.precision import reason
 from serving.answers import NOTICE, ModelId, model_id
 from serving.routes.documented import problems
 
@@ -39,7 +39,7 @@ class ModelAnswer(ModelId):
     pipeline: PipelineSpec
     segmenter_digest: str
     engine: str = Field(description="what computes the graphs on this host")
-    precision: str = Field(description="what they are computed in")
+    precision: str = Field(description="what lungs are looked for in first; close calls and the network are computed in float32")
     precision_reason: str
     gate: GateCard | None = Field(description="null: no gate, only the tags of DICOM films are asked")
     signed_by: str = Field(description="fingerprint of the trusted key that signed it, or why that is not known")
@@ -68,8 +68,8 @@ async def describe(request: Request) -> ModelAnswer:
         pipeline=manifest.pipeline,
         segmenter_digest=loaded.bundle.segmenter.digest,
         engine=graph.engine,
-        precision=graph.precision,
-        precision_reason=usable(manifest.proofs, graph.engine)[1],
+        precision=loaded.bundle.precision,
+        precision_reason=reason(manifest.proofs, graph.engine, loaded.bundle.precision),
         gate=None if (gate := loaded.bundle.gate.model) is None else GateCard.model_validate(gate.model_dump()),
         signed_by=loaded.signed_by or UNSIGNED,
         lineage=manifest.lineage,

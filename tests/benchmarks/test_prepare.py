@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from benchmarks.prepare.report import Figures, blocks
 from benchmarks.prepare.stages import Cost, by_table, stages
+from cxr.graphs import Way
 from cxr.intensity import to_gray8
 from cxr.pipeline import PipelineSpec
 from cxr.segmentation import OnnxSegmenter
 from tests.serving.tiny_bundle import encoded, film, write_bundle
-from training.data.films.unet import REFERENCE, Measured, Way
+from training.data.films.unet import REFERENCE, Measured
 
 ROOT = Path(__file__).parents[2]
 

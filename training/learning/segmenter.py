@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from training.data.lung_pairs import LungPair, PairArrays, dice, load_arrays, split_pairs
 from training.learning import checkpoint
 from training.learning.lung_augmentation import augment
+from training.learning.phases import Phases
 from training.settings import SegmenterSettings
 
 
@@ -82,22 +83,25 @@ class LungNetwork(nn.Module):
         self.body = UNet(2, 1, len(self.definitions), channels, halvings, num_res_units=2, norm="batch")
 
     def forward(self, film: Tensor) -> Tensor:
-        centred = film - film.mean(dim=(1, 2, 3), keepdim=True)
-        spread = (centred * centred).mean(dim=(1, 2, 3), keepdim=True).sqrt()
-        logits: Tensor = self.body(centred / (spread + 1e-3))
+        logits: Tensor = self.body(_standardised(film))
         return logits
 
 
-class _Exported(nn.Module):
-    """Film → probability of the one definition that is served."""
+def _standardised(film: Tensor) -> Tensor:
+    centred = film - film.mean(dim=(1, 2, 3), keepdim=True)
+    spread = (centred * centred).mean(dim=(1, 2, 3), keepdim=True).sqrt()
+    return centred / (spread + 1e-3)
+
+
+class Exported(nn.Module):
+    """Film → probability of the one definition that is served; `network` in evaluation mode."""
 
     def __init__(self, network: LungNetwork, definition: str) -> None:
         super().__init__()
-        self.network = network
-        self.channel = network.definitions.index(definition)
+        self.phases = Phases(network.body, network.definitions.index(definition))
 
     def forward(self, film: Tensor) -> Tensor:
-        return torch.sigmoid(self.network(film)[:, self.channel : self.channel + 1])
+        return nn.functional.pixel_shuffle(torch.sigmoid(self.phases(_standardised(film))), 2)
 
 
 def train_segmenter(
@@ -198,7 +202,7 @@ def export_onnx(result: SegmenterResult, path: Path, definition: str | None = No
         raise ValueError(f"the network does not know {wanted!r}; it knows: {', '.join(result.definitions)}")
     film = torch.zeros(2, 1, result.settings.size, result.settings.size)
     program = torch.onnx.export(
-        _Exported(result.network(), wanted).eval(),
+        Exported(result.network(), wanted).eval(),
         (film,),
         input_names=["film"],
         output_names=["lungs"],

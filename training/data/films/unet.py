@@ -14,11 +14,9 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
+from cxr.close_calls import iou
 from cxr.errors import FilmError
-from cxr.graphs import PRECISIONS, EngineName, Precision, installed
+from cxr.graphs import PRECISIONS, EngineName, Way, installed
 from cxr.host import instructions, processor
 from cxr.intensity import to_gray8
 from cxr.pipeline import PipelineSpec
@@ -27,16 +25,6 @@ from cxr.segmentation import OnnxSegmenter, clean
 from training import durable
 
 SAMPLE = 32  # films
-
-
-class Way(NamedTuple):
-    """How the U-Net is computed."""
-
-    engine: EngineName
-    precision: Precision
-
-    def __str__(self) -> str:
-        return f"{self.engine} {self.precision}"
 
 
 REFERENCE = Way("openvino", "float32")  # what the image of the service computes with
@@ -106,9 +94,3 @@ def _record(root: Path, graph_digest: str, spec: PipelineSpec) -> Path:
     machine = [processor(), *instructions()]  # both decide what is fast, and how it rounds
     deciding = [graph_digest, spec.low, spec.high, spec.threshold, spec.smallest, *machine, *versions]
     return root / f"engines-{hashlib.sha256(json.dumps(deciding).encode()).hexdigest()[:12]}.json"
-
-
-def iou(mask: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    """Overlap of two masks of equal shape, |A ∩ B| / |A ∪ B|: 0..1, and 1 when both are empty."""
-    union = np.count_nonzero(mask | other)
-    return float(np.count_nonzero(mask & other) / union) if union else 1.0

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from cxr.errors import FilmError
+from cxr.graphs import Way
 from cxr.pipeline import PipelineSpec, prepare
 from cxr.reading import TRAINING
 from cxr.segmentation import OnnxSegmenter
 from training.data.films.manifest import FILMS, Entry
-from training.data.films.unet import Way
 from training.memory import keep_freed_buffers
 from training.parent import die_with_parent
 

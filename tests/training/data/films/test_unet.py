@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxr.graphs import installed
+from cxr.graphs import Way, installed
 from tests.serving.tiny_bundle import SPEC, encoded, film
 from tests.training.data.films.ground import small_cohort
 from training.data.films import prepare_cohort, preparing, unet
 from training.data.films.manifest import read_header
-from training.data.films.unet import REFERENCE, Measured, Way, fastest, measure, ways
+from training.data.films.unet import REFERENCE, Measured, fastest, measure, ways
 
 
 def one(way: Way, equal: int, milliseconds: float) -> Measured:
