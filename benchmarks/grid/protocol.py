@@ -83,7 +83,7 @@ def _commit(checkout: Path) -> str:
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=checkout, capture_output=True, text=True, check=True).stdout.strip()
 
-    return git("rev-parse", "HEAD")[:12] + ("-with-changes" if git("status", "--porcelain") else "")
+    return git("rev-parse", "HEAD")[:12] + ("-with-changes" if git("status", "--porcelain", "--untracked-files=no") else "")
 
 
 if __name__ == "__main__":
