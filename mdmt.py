@@ -16,9 +16,11 @@ from rich.console import Console
 from services import environment
 from services.commands import promotion as promotion_commands
 from services.commands import protocols
+from services.commands.doctor import doctor
 from services.commands.films import films_app
 from services.commands.launcher import launcher
 from services.commands.phantom import phantom
+from services.commands.segmenter import segmenter_app
 from services.commands.sharing import sharing
 from services.commands.weights import weights_app
 from services.environment import home, tracking
@@ -29,13 +31,12 @@ if TYPE_CHECKING:
 
 environment.set_defaults()
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-segmenter_app = typer.Typer(no_args_is_help=True, help="The lung U-Net.")
 app.add_typer(segmenter_app, name="segmenter")
 app.add_typer(weights_app, name="weights")
 app.add_typer(films_app, name="films")
 app.add_typer(keys_app, name="keys")
 app.command()(audit)
-for verb in (phantom, launcher, sharing, *promotion_commands.VERBS, *protocols.VERBS):
+for verb in (phantom, doctor, launcher, sharing, *promotion_commands.VERBS, *protocols.VERBS):
     app.command()(verb)
 out, err = Console(width=None if sys.stdout.isatty() else 165), Console(stderr=True)
 OUR_ROOMS = ("cxr", "training", "services", "serving")
@@ -54,29 +55,6 @@ def study(recipe: str, data: Path | None, workers: int, slots: int | None = None
     from training.protocol.study import Study
 
     return Study(chosen, data, tracking(), ProcessExecutor(slots or workers), workers)
-
-
-@segmenter_app.command("train")
-def segmenter_train(
-    recipe: RecipeOption = "demo",
-    data: DataOption = None,
-    pairs: Annotated[Optional[Path], typer.Option(help="Folder with pairs.csv, instead of the recipe's.")] = None,  # noqa: UP045
-    preset: Annotated[Optional[str], typer.Option(help="demo, real or smoke, instead of the recipe's.")] = None,  # noqa: UP045
-    sheet: Annotated[Optional[Path], typer.Option(help="Contact sheet PNG of held-out films: keep it local.")] = None,  # noqa: UP045
-) -> None:
-    """Train, log and register the lung U-Net on image/mask pairs, unless an equal one is registered."""
-    from services.console import StudyView
-    from training.protocol import lung_unet
-    from training.protocol.recipe import find_data, load_recipe
-
-    choice = load_recipe(recipe)
-    folder, preset = pairs or find_data(choice, data) / choice.segmenter.pairs, preset or choice.segmenter.preset
-    with StudyView(out) as view:
-        tracked = tracking()
-        unet = lung_unet.ensure_segmenter(folder, preset, tracked, lambda epoch, n: view.stage("lung U-Net", epoch, n))
-    out.print(f"lung U-Net: {unet.graph}; Dice on held-out pairs: {lung_unet.registered_dice(unet.fingerprint, tracked)}")
-    if sheet:
-        lung_unet.write_sheet(folder, preset, unet.graph, sheet)
 
 
 @app.command()
@@ -296,18 +274,6 @@ def ui(port: Annotated[int, typer.Option(min=1)] = 5000) -> None:
     from services.tracking.server import serve_ui
 
     serve_ui(home(), port)
-
-
-@app.command()
-def doctor() -> None:
-    """Say what this machine has, what is missing, and how to get it. Exit code 1 when something that every recipe needs is missing."""
-    from services.console import checklist
-    from training.protocol.doctor import examine
-
-    findings = examine(home(), os.environ.get("MLFLOW_TRACKING_URI"))
-    out.print(checklist(findings))
-    if any(finding.needed and not finding.there for finding in findings):
-        raise typer.Exit(1)
 
 
 def main() -> None:
