@@ -19,6 +19,7 @@ from cxr.intensity import to_gray8
 from cxr.pipeline import PipelineSpec
 from cxr.reading import TRAINING, Limits, read
 from cxr.segmentation import OnnxSegmenter, clean, judge
+from training.memory import keep_freed_buffers
 
 OWN = "the product's"
 
@@ -95,6 +96,7 @@ def measure(paths: Sequence[Path], spec: PipelineSpec, graph: Path, way: Way, ro
     """Means over the films of the medians over `rounds`. All films have their turn in a round, so that none is found in the cache more
     than at work."""
     cv2.setNumThreads(1)
+    keep_freed_buffers()  # as a preparing process does
     segmenter = OnnxSegmenter.from_file(graph, 1, *way)
     runs: dict[tuple[str, int, str], Callable[[], Any]] = {}
     for number, path in enumerate(paths):
