@@ -64,7 +64,8 @@ class Results:
     window: float
     bare: dict[Cell, list[Bare]] = field(default_factory=dict)
     measured: dict[tuple[Cell, str], list[Measured]] = field(default_factory=dict)
-    floors: dict[tuple[str, str, str], list[list[dict[str, Any]]]] = field(default_factory=dict)
+    floors: dict[tuple[str, str], list[list[dict[str, Any]]]] = field(default_factory=dict)
+    study: list[str] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     minutes: float = 0.0
 
@@ -165,20 +166,13 @@ def _row(name: str, rows: list[Measured], rounds: list[Bare]) -> str:
 
 def _floors(results: Results) -> list[str]:
     lines = ["## The floor itself", "", "mobilenet_v2 and JPEG, two processes of one thread, no HTTP.", ""]
-    lines += ["| engine | precision | U-Net | films/s | × the first row | ms of one core |", "|---|---|---|---|---|---|"]
+    lines += ["| engine | U-Net | films/s | × the first row | ms of one core |", "|---|---|---|---|---|"]
     first = next(iter(results.floors.values()), [])
-    for (engine, precision, unet), rounds in results.floors.items():
+    for (engine, unet), rounds in results.floors.items():
         gain = median(rate(now) / rate(then) for now, then in zip(rounds, first, strict=True))
         cpu = median(loop["cpu_ms"] for loops in rounds for loop in loops)
-        lines.append(
-            f"| {engine} | {precision} | {unet} | {median(rate(loops) for loops in rounds):.1f} | {gain:.2f} | {cpu:.1f} |"
-        )
-    return [
-        *lines,
-        "",
-        "What a lower precision does to answers is measured on trained networks and sealed into the bundle: `mdmt register --prove`.",
-        "",
-    ]
+        lines.append(f"| {engine} | {unet} | {median(rate(loops) for loops in rounds):.1f} | {gain:.2f} | {cpu:.1f} |")
+    return [*lines, "", *results.study]
 
 
 def _p95(values: Iterable[float]) -> float:

@@ -7,18 +7,17 @@ Contenders take turns within every round; each ratio is taken within its round, 
 """
 
 import argparse
-import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving import load, report
-from benchmarks.serving.contenders import PEERS, ROOT, Missing, Networks, ensure_environment, request, running
+from benchmarks.serving import floor, load, report
+from benchmarks.serving.bare import ROOT, side_by_side
+from benchmarks.serving.contenders import PEERS, Missing, Networks, ensure_environment, request, running
 from benchmarks.serving.films import KINDS, film
 from benchmarks.serving.networks import write_bundle
 from benchmarks.serving.report import Bare, Cell, Measured, Results
@@ -26,12 +25,12 @@ from cxr.bundle import Bundle
 from cxr.manifest import BundleError
 
 STATE = ROOT / "state" / "bench-serving"
+PHANTOMS = ROOT / "state" / "phantom"
 BACKBONES = ("mobilenet_v2", "densenet121")
 CONCURRENCY = (1, 8, 32)
 MAIN = Cell("mobilenet_v2", "product", "jpeg")
-# What lowers the floor: the same bare pipeline, two processes of one thread, on the main cell unless the U-Net is named.
-FLOORS = (("openvino", "float32", "product"), ("onnxruntime", "float32", "product"), ("openvino", "bfloat16", "product"),
-          ("openvino", "float32", "resnet18"), ("openvino", "bfloat16", "resnet18"))  # fmt: skip
+# The same bare pipeline on the main cell, two processes of one thread: engine and U-Net.
+FLOORS = (("openvino", "product"), ("onnxruntime", "product"), ("openvino", "resnet18"))
 
 
 def main() -> None:
@@ -44,6 +43,7 @@ def main() -> None:
         "--cells", type=int, default=len(BACKBONES) * len(KINDS), help="how many of the combinations, in their order"
     )
     options.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "serving.md")
+    options.add_argument("--films", type=int, default=120, help="films that lower precisions are compared on")
     chosen = options.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by an exception, so that contenders are stopped
@@ -61,10 +61,11 @@ def main() -> None:
             contenders = ["ours", *(peers if chosen.full or cell == MAIN else [])]
             _say(f"round {number + 1}: {cell.backbone}, {cell.kind}")
             one_round(cell, files[cell.kind], contenders, chosen.seconds, results)
-        for engine, precision, unet in FLOORS:
-            networks = networks_of(MAIN.backbone, unet)
-            floor = bare(networks, files["jpeg"], 1, 2, chosen.seconds, engine, precision)
-            results.floors.setdefault((engine, precision, unet), []).append(floor)
+        for engine, unet in FLOORS:
+            loops = bare(networks_of(MAIN.backbone, unet), files["jpeg"], 1, 2, chosen.seconds, engine)
+            results.floors.setdefault((engine, unet), []).append(loops)
+    _say("the floor on a trained network")
+    results.study = study(chosen.films)
     results.minutes = (time.monotonic() - began) / 60
     chosen.output.write_text(report.markdown(results))
     _say(f"{chosen.output} after {results.minutes:.1f} minutes")
@@ -95,22 +96,23 @@ def bare(
     processes: int,
     seconds: float,
     engine: str = "openvino",
-    precision: str = "float32",
 ) -> list[dict[str, Any]]:
     """`processes` loops at the same time, each on `threads` threads; what each printed."""
-    arguments = [str(networks.bundle), str(file), str(threads), str(seconds), engine, precision]
-    command = [sys.executable, "-m", "benchmarks.serving.bare", *arguments]
-    loops = [
-        subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(processes)
+    arguments = [str(networks.bundle), str(file), str(threads), str(seconds), engine]
+    return side_by_side(["benchmarks.serving.bare", *arguments], processes)
+
+
+def study(most: int) -> list[str]:
+    """What lowers the floor, with the newest bundle that this clone has served, on the real films and phantoms that it finds."""
+    bundles = sorted(ROOT.glob("state/bundles/*/bundle.json"), key=lambda path: path.stat().st_mtime)
+    folders = [
+        folder
+        for folder in (ROOT.parent / "shared/data/real-cxr", ROOT / "data/real-cxr", ROOT / "state/phantom")
+        if folder.is_dir()
     ]
-    for loop in loops:
-        assert loop.stdout is not None
-        loop.stdout.readline()  # warm
-    for loop in loops:
-        assert loop.stdin is not None
-        loop.stdin.write("go\n")
-        loop.stdin.flush()
-    return [json.loads(loop.communicate()[0]) for loop in loops]
+    if not bundles or not folders:
+        return ["Lower precisions were not compared: that takes a trained bundle and films, as `make demo` makes them.", ""]
+    return floor.section(bundles[-1].parent, floor.films_of(folders, most))
 
 
 def networks_of(backbone: str, unet: str) -> Networks:
