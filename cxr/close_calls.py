@@ -51,12 +51,11 @@ def is_certain(seen: Seen, spec: PipelineSpec, within: float) -> bool:
     found = _found(seen.lungs, seen, spec)
     if found[0] is Verdict.NO_LUNGS or spec.crop == "masked":
         return False
-    moved = []
-    for threshold in (spec.threshold - within, spec.threshold + within):
-        moved.append(clean(seen.probability >= threshold, spec.smallest))
-        if _found(moved[-1], seen, spec) != found:
+    for threshold in (spec.threshold - within, spec.threshold + within):  # the mask of float32 lies between both
+        moved = clean(seen.probability >= threshold, spec.smallest)
+        if _found(moved, seen, spec) != found or iou(moved, seen.lungs) < LEAST_IOU:
             return False
-    return iou(*moved) >= LEAST_IOU  # the mask of float32 lies between them
+    return True
 
 
 def _found(lungs: Mask, seen: Seen, spec: PipelineSpec) -> tuple[Verdict, Box | None]:

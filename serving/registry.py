@@ -1,7 +1,9 @@
-"""MLflow's registry as a Source: where the alias points, and the files of that version. The only module that knows MLflow.
+"""MLflow's registry as a Source: where the alias points, and the files of that version. With `serving.fetching` the only module
+that knows MLflow.
 
 MLflow is asked for files only. Its `load_model` functions run code that lies in the artifact, so they are never called. Its client
-takes seconds to import, so it is imported when there is something to download; where the alias points is asked over plain HTTP.
+takes seconds and 150 MB to import: where the alias points is asked over plain HTTP, and a process of its own (`serving.fetching`)
+downloads what there is to download. Only registries that are no HTTP server, or need more than a password, have the client in here.
 """
 
 import base64
@@ -15,8 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cxr.manifest import BundleError, check_sizes
 from serving.bundle_cache import BundleCache, Fetch
+from serving.fetching import fetched
 from serving.readiness import LoadedBundle, LoadError, RegistryAway, Source
 from serving.settings import Settings
 
@@ -85,7 +87,10 @@ class Registry:
     def load(self) -> LoadedBundle:
         """What the alias points to. Raises LoadError and BundleError."""
         version = self.resolve()
-        loaded = self._loaded(version, lambda folder: self._download(version.version, folder))
+        settings = self._settings
+        loaded = self._loaded(
+            version, lambda folder: fetched(settings.tracking_uri, settings.model_name, version.version, folder)
+        )
         self._cache.remember(self._place, *version)
         return loaded
 
@@ -102,35 +107,14 @@ class Registry:
         name, alias, uri = self._settings.model_name, self._settings.alias, self._settings.tracking_uri
         if urllib.parse.urlsplit(uri).scheme in ("http", "https") and not any(os.environ.get(one) for one in SPECIAL):
             return _ask(uri, "registered-models/alias", {"name": name, "alias": alias})["model_version"]  # type: ignore[no-any-return]
+        from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
         try:
-            found = self._client().get_model_version_by_alias(name, alias)
+            found = MlflowClient(tracking_uri=uri, registry_uri=uri).get_model_version_by_alias(name, alias)
         except MlflowException as error:
             raise _Refused(error.error_code) from error
         return {field: getattr(found, field) for field in ("name", "version", "source", "creation_timestamp")}
-
-    def _client(self) -> Any:
-        from mlflow import MlflowClient
-
-        return MlflowClient(tracking_uri=self._settings.tracking_uri, registry_uri=self._settings.tracking_uri)
-
-    def _download(self, version: str, folder: Path) -> Path:
-        from mlflow.artifacts import download_artifacts, list_artifacts
-        from mlflow.exceptions import MlflowException
-
-        uri = self._settings.tracking_uri
-        try:
-            # Not `models:/name/version`: MLflow would look that up in its process-wide registry, not in the one of the settings.
-            source = self._client().get_model_version_download_uri(self._settings.model_name, version)
-            files = list_artifacts(artifact_uri=source, tracking_uri=uri)
-            if inner := [file.path for file in files if file.is_dir]:
-                raise BundleError(f"version {version} holds folders ({len(inner)}); a bundle is one folder of files", "hostile")
-            check_sizes({Path(file.path).name: int(file.file_size or 0) for file in files})
-            return Path(download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=uri))
-        except (MlflowException, OSError) as error:
-            code = getattr(error, "error_code", type(error).__name__)
-            raise RegistryAway(f"the files of version {version} cannot be downloaded ({code})") from error
 
 
 def _cannot_fetch(folder: Path) -> Path:

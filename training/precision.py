@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
-import numpy as np
-
 from cxr.bundle import Bundle, Prediction
 from cxr.close_calls import iou, is_certain
 from cxr.errors import FilmError
@@ -32,7 +30,7 @@ from training.data.cohort import Cohort
 ENGINE: EngineName = "openvino"  # the one that computes in bfloat16
 SAFETY = 2.0
 # Margins around the threshold that are tried; nothing is trusted within SAFETY times the first.
-STEPS = tuple(float(step) for step in np.round(np.geomspace(0.005, 0.16, 21), 4))
+STEPS = tuple(step / 1000 for step in range(5, 61))
 
 
 def films_of(cohorts: Sequence[Cohort]) -> list[Path]:
@@ -40,13 +38,16 @@ def films_of(cohorts: Sequence[Cohort]) -> list[Path]:
     return sorted({row.image for cohort in cohorts for row in cohort.rows})
 
 
-def prove(folder: Path, films: Iterable[Path], source: str, precision: Precision = "bfloat16") -> Proof:
-    """Look at every film in float32 and in `precision`, both on OpenVINO. `source` names the films in the record.
+def prove(
+    folder: Path, films: Iterable[Path], source: str, precision: Precision = "bfloat16", graph: bytes | None = None
+) -> Proof:
+    """Look at every film in float32 and in `precision`, both on OpenVINO. `source` names the films in the record, `graph` is the U-Net's
+    in that precision where it is another one than the bundle's.
 
     Formats that the service does not take, and files that cannot be read, are left out. ValueError when no film with lungs is left.
     """
     exact = Bundle(folder, engine=ENGINE)
-    lower = OnnxSegmenter((folder / SEGMENTER).read_bytes(), 1, ENGINE, precision)
+    lower = OnnxSegmenter(graph or (folder / SEGMENTER).read_bytes(), 1, ENGINE, precision)
     compared = [found for path in films if (found := _compare(path, exact, lower)) is not None]
     if not any(one.iou is not None for one in compared):
         raise ValueError("no film to compare precisions on: none of those given has lungs that are found")

@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks import page, peers
 from benchmarks.page import ROOT
-from benchmarks.serving import load, overload, report
+from benchmarks.serving import floor, load, overload, report
 from benchmarks.serving.contenders import MODULES, PACKAGES, PEERS, Missing, Networks, request, running
 from benchmarks.serving.films import KINDS, film
 from benchmarks.serving.networks import write_bundle
@@ -28,12 +28,12 @@ from cxr.bundle import Bundle
 from cxr.manifest import BundleError
 
 STATE = ROOT / "state" / "bench-serving"
+PHANTOMS = ROOT / "state" / "phantom"
 BACKBONES = ("mobilenet_v2", "densenet121")
 CONCURRENCY = (1, 8, 32)
 MAIN = Cell("mobilenet_v2", "product", "jpeg")
-# What lowers the floor: the same bare pipeline, two processes of one thread, on the main cell unless the U-Net is named.
-FLOORS = (("openvino", "float32", "product"), ("onnxruntime", "float32", "product"), ("openvino", "bfloat16", "product"),
-          ("openvino", "float32", "resnet18"), ("openvino", "bfloat16", "resnet18"))  # fmt: skip
+# The same bare pipeline on the main cell, two processes of one thread: engine and U-Net.
+FLOORS = (("openvino", "product"), ("onnxruntime", "product"), ("openvino", "resnet18"))
 
 
 def main() -> None:
@@ -46,6 +46,7 @@ def main() -> None:
         "--cells", type=int, default=len(BACKBONES) * len(KINDS), help="how many of the combinations, in their order"
     )
     options.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "serving.md")
+    options.add_argument("--films", type=int, default=120, help="films that lower precisions are compared on")
     chosen = options.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by an exception, so that contenders are stopped
@@ -63,13 +64,14 @@ def main() -> None:
             contenders = ["ours", *(compared if chosen.full or cell == MAIN else [])]
             _say(f"round {number + 1}: {cell.backbone}, {cell.kind}")
             one_round(cell, files[cell.kind], contenders, chosen.seconds, results)
-        for engine, precision, unet in FLOORS:
-            networks = networks_of(MAIN.backbone, unet)
-            floor = bare(networks, files["jpeg"], 1, 2, chosen.seconds, engine, precision)
-            results.floors.setdefault((engine, precision, unet), []).append(floor)
+        for engine, unet in FLOORS:
+            loops = bare(networks_of(MAIN.backbone, unet), files["jpeg"], 1, 2, chosen.seconds, engine)
+            results.floors.setdefault((engine, unet), []).append(loops)
     network, asked = networks_of(MAIN.backbone, MAIN.unet), request("ours", MAIN.kind, files[MAIN.kind].read_bytes())
     with running("ours", network, asked) as server:
         results.overload = overload.measure(server.port, asked, server.memory, 4 * chosen.seconds)
+    _say("the floor on a trained network")
+    results.study = study(chosen.films)
     results.minutes = (time.monotonic() - began) / 60
     page.write(chosen.output, report.blocks(results))
     _say(f"{chosen.output} after {results.minutes:.1f} minutes")
@@ -100,11 +102,23 @@ def bare(
     processes: int,
     seconds: float,
     engine: str = "openvino",
-    precision: str = "float32",
 ) -> list[dict[str, Any]]:
     """`processes` loops at the same time, each on `threads` threads; what each printed."""
-    arguments = (networks.bundle, file, threads, seconds, engine, precision)
+    arguments = (networks.bundle, file, threads, seconds, engine)
     return [json.loads(told) for told in side_by_side("benchmarks.serving.bare", arguments, processes, {})]
+
+
+def study(most: int) -> list[str]:
+    """What lowers the floor, with the newest bundle that this clone has served, on the real films and phantoms that it finds."""
+    bundles = sorted(ROOT.glob("state/bundles/*/bundle.json"), key=lambda path: path.stat().st_mtime)
+    folders = [
+        folder
+        for folder in (ROOT.parent / "shared/data/real-cxr", ROOT / "data/real-cxr", ROOT / "state/phantom")
+        if folder.is_dir()
+    ]
+    if not bundles or not folders:
+        return ["Lower precisions were not compared: that takes a trained bundle and films, as `make demo` makes them."]
+    return floor.section(bundles[-1].parent, floor.films_of(folders, most))
 
 
 def networks_of(backbone: str, unet: str) -> Networks:
