@@ -20,6 +20,7 @@ from cxr.manifest import NETWORK, SEGMENTER
 from cxr.pipeline import look, prepare, prepare_radiograph
 from cxr.precision import Margins
 from cxr.radiograph import Radiograph
+from cxr.reading import recognised
 from cxr.reading import read
 from cxr.segmentation import MASK_SIZE, OnnxSegmenter
 
@@ -88,8 +89,8 @@ def scaled(work: Work) -> Predict:
     bundle = Bundle(work.bundle, 1, ENGINE)
 
     def predict(data: bytes) -> Prediction:
-        picture = Image.open(io.BytesIO(data))
-        if picture.format != "JPEG" or min(picture.size) < 4 * MASK_SIZE:
+        picture = Image.open(io.BytesIO(data)) if recognised(data) == "jpeg" else None
+        if picture is None or min(picture.size) < 4 * MASK_SIZE:
             return bundle.predict(data, gated=False)
         picture.draft("L", (picture.width // 2, picture.height // 2))
         radiograph = Radiograph(np.asarray(picture.convert("L"), dtype=np.float32), 8, "jpeg", "L")
