@@ -20,8 +20,7 @@ from cxr.manifest import NETWORK, SEGMENTER
 from cxr.pipeline import look, prepare, prepare_radiograph
 from cxr.precision import Margins
 from cxr.radiograph import Radiograph
-from cxr.reading import recognised
-from cxr.reading import read
+from cxr.reading import read, recognised
 from cxr.segmentation import MASK_SIZE, OnnxSegmenter
 
 Predict = Callable[[bytes], Prediction]
