@@ -149,7 +149,8 @@ def films_of(folders: Sequence[Path], most: int) -> list[Path]:
             if recognised(data) in SERVED:
                 read(data)
                 readable.append(path)
-    return readable[:: -(-len(readable) // most)]
+    count = min(most, len(readable))
+    return [readable[i * len(readable) // count] for i in range(count)]
 
 
 def main() -> None:
