@@ -23,12 +23,14 @@ from numpy.typing import NDArray
 
 from benchmarks.page import table
 from benchmarks.serving import bare
+from benchmarks.serving.report import rate
 from benchmarks.serving.variants import VARIANTS, Predict, Work, quantised
 from benchmarks.side_by_side import side_by_side
-from cxr.bundle import Bundle, TaskAnswer
+from cxr.bundle import TaskAnswer
 from cxr.close_calls import iou
 from cxr.errors import FilmError
 from cxr.graphs import Precision
+from cxr.manifest import read_manifest
 from cxr.precision import Proof
 from cxr.reading import SERVED, read, recognised
 from training.precision import prove
@@ -88,12 +90,12 @@ def study(bundle: Path, films: Sequence[Path], rounds: int, seconds: float) -> t
             given = given or answers
             for expected, other in zip(given, answers, strict=True):
                 found[title].add(expected, other)
-        timed = [str(path) for path in films[:: max(1, len(films) // SPEED_FILMS)][:SPEED_FILMS]]
+        timed = [path.resolve() for path in films[:: max(1, len(films) // SPEED_FILMS)][:SPEED_FILMS]]
         for _ in range(rounds):
             for number, title in enumerate(VARIANTS):
-                arguments = ("--loop", number, bundle, name, seconds, *timed)
+                arguments = ("--loop", number, bundle.resolve(), name, seconds, *timed)
                 loops = [json.loads(told) for told in side_by_side("benchmarks.serving.floor", arguments, 2, {})]
-                found[title].rates.append(sum(len(loop["ms"]) / loop["seconds"] for loop in loops))
+                found[title].rates.append(rate(loops))
     return found, proofs
 
 
@@ -108,30 +110,34 @@ def _answered(predict: Predict, path: Path) -> Answer | None:
 def section(bundle: Path, films: Sequence[Path], rounds: int = 2, seconds: float = 3) -> list[str]:
     """The study as blocks of Markdown."""
     found, proofs = study(bundle, films, rounds, seconds)
-    first = next(iter(found.values())).rates
-    header = (
-        "variant", "films/s", "× float32", "labels flipped", "conformal sets", "another crop", "lowest mask IoU", "largest change",
-    )  # fmt: skip
+    manifest, first = read_manifest(bundle), next(iter(found.values())).rates
     rows = []
     for title, one in found.items():
         gain = median(rate / base for rate, base in zip(one.rates, first, strict=True))
         changed = (one.flipped, one.sets, one.cropped + one.refused, f"{one.iou:.4f}", f"{one.change:.4f}")
         rows.append((title, f"{median(one.rates):.1f}", f"{gain:.2f}", *changed))
+    header = (
+        "variant",
+        "films/s",
+        "× float32",
+        "labels flipped",
+        "conformal sets",
+        "another crop",
+        "lowest IoU",
+        "largest change",
+    )
+    verdicts = [
+        f"- U-Net in {precision}: {proof.rechecked:.1%} of the films are looked at again (margin {proof.margins.lungs:g}), "
+        f"{proof.moved} would have moved: {'; '.join(proof.objections()) or 'may be served'}."
+        for precision, proof in proofs.items()
+    ]
     return [
         "## The floor on a trained network",
-        f"Bundle {Bundle(bundle).digest[:12]} ({Bundle(bundle).manifest.lineage.get('backbone', 'unnamed')}), {len(films)} films, two "
-        "processes of one thread, no HTTP. Changes are against float32, of all films.",
+        f"{manifest.lineage.get('backbone', 'a backbone without a name')}, network at {manifest.pipeline.size} px, {len(films)} films, "
+        "two processes of one thread, no HTTP. Changes are against float32, on all films.",
         table(header, rows),
-        "\n".join(_said(precision, proof) for precision, proof in proofs.items()),
+        "\n".join(verdicts),
     ]
-
-
-def _said(precision: str, proof: Proof) -> str:
-    verdict = "; ".join(proof.objections()) or "may be served"
-    again = (
-        f"{proof.rechecked:.1%} of the films are looked at again (margin {proof.margins.lungs:g}), {proof.moved} would have moved"
-    )
-    return f"- U-Net in {precision}: {again}: {verdict}."
 
 
 def films_of(folders: Sequence[Path], most: int) -> list[Path]:
