@@ -5,6 +5,7 @@ And errors that tell of no memory, whoever raised them.
 
 import ctypes
 import sys
+from pathlib import Path
 
 # Of <malloc.h>; arguments are C ints.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -19,6 +20,12 @@ def keep_freed_buffers() -> bool:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     return mallopt is not None and bool(mallopt(M_MMAP_THRESHOLD, LARGEST) and mallopt(M_TRIM_THRESHOLD, 2 * LARGEST))
+
+
+def peak_resident() -> int:
+    """Bytes of memory that this process held at most (Linux). getrusage would begin at those of the process that started it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
 
 
 def tells_of_no_memory(said: str) -> bool:

@@ -15,7 +15,7 @@ from benchmarks.training import pictures
 from benchmarks.training.contenders import ByHand, network_of
 from training.learning.devices import Way
 from training.learning.fitting import fit
-from training.memory import keep_freed_buffers
+from training.memory import keep_freed_buffers, peak_resident
 from training.settings import Training
 
 WAY = Way("channels_last", "float32")
@@ -26,7 +26,7 @@ def main() -> None:
     if freed == "kept":
         keep_freed_buffers()
     torch.set_num_threads(1)
-    before = peak()
+    before = peak_resident()
     marks: list[tuple[float, int]] = []
 
     def mark() -> None:
@@ -41,15 +41,9 @@ def main() -> None:
         train, val = (pictures.samples(Path(folder), n, int(size)) for n in (int(films), 2))
         settings = Training(batch_size=int(batch), max_epochs=1)
         fit(network_of(backbone), train, val, settings, 0, keep_going=mark, way=WAY)
-    growth = (peak() - before) / 1024
+    growth = (peak_resident() - before) / 2**20
     first, last, trained = marks[1], marks[-1], (len(marks) - 2) * int(batch)
     print(growth, (last[0] - first[0]) / trained, (last[1] - first[1]) / trained)  # noqa: T201
-
-
-def peak() -> int:
-    """KiB. Not ru_maxrss, which begins at that of the process it was started from."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from training.learning.network import create
 from training.learning.stepping import learn
 from training.learning.team import ALONE
 from training.learning.weighting import weighting
+from training.memory import peak_resident
 from training.parent import die_with_parent
 from training.settings import Training
 from training.sharing import Asked
@@ -84,11 +85,8 @@ def endless(feed: Feed) -> Iterator[Ready]:
 
 
 def peak(device: str) -> int:
-    """Bytes: on a GPU what torch has reserved of it, else what was resident of this process (getrusage would count its parent's)."""
-    if device == "cuda":
-        return torch.cuda.max_memory_reserved()
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
+    """Bytes: on a GPU what torch has reserved of it, else what was resident of this process."""
+    return torch.cuda.max_memory_reserved() if device == "cuda" else peak_resident()
 
 
 def _say(line: str) -> None:
