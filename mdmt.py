@@ -123,24 +123,29 @@ def report(
     data: DataOption = None,
     folder: Annotated[Optional[Path], typer.Option(help="Where it is written; default: reports/<recipe> in the state.")] = None,  # noqa: UP045
     markdown: Annotated[bool, typer.Option("--markdown", help="Only print the comparison as Markdown.")] = False,
+    page: Annotated[
+        Optional[Path], typer.Option(help="Also put what the study has shown into this page, docs/evidence.md.")
+    ] = None,  # noqa: UP045
 ) -> None:
     """Write the report of a recipe (HTML page, CSV, Markdown) from what MLflow holds, and log it there."""
     from services.console import StudyView, comparison
     from training.evaluation.table import markdown as as_markdown
+    from training.evidence.writing import write_evidence
     from training.protocol.summary import compare
 
     with StudyView(out) as view:
         ready = study(recipe, data, CORES)
         ready.plan(view)
         results = ready.results()
-        if not markdown:
-            page = ready.report(results, folder or home() / "reports" / ready.recipe.name)
-    lines = compare(results)
-    if markdown:
-        sys.stdout.write(as_markdown(lines))
-        return
+        lines = compare(results)
+        if markdown:
+            sys.stdout.write(as_markdown(lines))
+            return
+        written = folder or home() / "reports" / ready.recipe.name
+        write_evidence(ready, view, written, page)
+        ready.report(results, written)
     out.print(comparison(lines))
-    out.print(f"report: {page}")
+    out.print(f"report: {written}")
 
 
 @app.command()

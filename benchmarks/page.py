@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cxr.host import cores, processor
+from training.evaluation.table import as_markdown as table
 
 ROOT = Path(__file__).parents[1]
 
@@ -61,8 +62,3 @@ def goals(rows: Iterable[Goal]) -> str:
     """The section of the goals."""
     verdicts = [(goal.wanted, goal.found, "reached" if goal.reached else "not reached") for goal in rows]
     return "## Goals\n\n" + table(("goal", "found", ""), verdicts)
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)

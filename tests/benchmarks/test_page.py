@@ -40,7 +40,7 @@ def test_the_environment_of_the_peers_sees_the_packages_of_the_project(tmp_path:
 
 
 def test_tables_and_verdicts() -> None:
-    assert table(("a", "b"), [(1, "x")]) == "| a | b |\n| --- | --- |\n| 1 | x |"
+    assert table(("a", "b"), [(1, "x")]) == "| a | b |\n|---|---|\n| 1 | x |"
     goals = page.goals([Goal("at most 2 s", "1.5 s", True), Goal("at most 1 s", "1.5 s", False)])
     assert "| at most 2 s | 1.5 s | reached |" in goals and "| at most 1 s | 1.5 s | not reached |" in goals
 

@@ -1,6 +1,6 @@
 """The comparison of experiments as text: mean ± sd over folds, and pooled, in percent as the paper prints them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from training.evaluation.metrics import HEADLINE, mean_and_sd
 from training.evaluation.results import Line
@@ -42,5 +42,10 @@ def _scheme(line: Line) -> str:
 
 def markdown(lines: Sequence[Line]) -> str:
     """The comparison as a Markdown table."""
-    table = ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
-    return "\n".join(table + ["| " + " | ".join(row) + " |" for row in rows(lines)]) + "\n"
+    return as_markdown(HEADER, rows(lines)) + "\n"
+
+
+def as_markdown(header: Sequence[str], body: Iterable[Sequence[object]]) -> str:
+    """Any table as Markdown."""
+    lines = ["| " + " | ".join(map(str, row)) + " |" for row in (header, *body)]
+    return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])

@@ -121,7 +121,8 @@ class Recipe(_Value):
     backbones are averaged ("average" them too, "reestimate" them on the unit's training films, or keep the "initial" ones as the
     authors' code does). `pick`: the backbone that is refitted and registered has the highest mean of this metric of task `headline`
     over the folds of the first scheme and the last subset. `threads` of a unit on a CPU are part of its result: sums are rounded in
-    another order. `tuned`: subset/fold → what `mdmt tune` found for it.
+    another order. `tuned`: subset/fold → what `mdmt tune` found for it. `evidence`: the module of `training.evidence` that says what the
+    study has shown (docs/evidence.md).
 
     `gpus_per_unit` above 1: so many processes train one unit, each on a GPU and on its part of every batch (`learning/distributed.py`).
     Batches, learning rate and loss stay those of one process. BatchNorm sees whole batches (SyncBatchNorm). With device "cpu" these
@@ -151,6 +152,7 @@ class Recipe(_Value):
     threads: int = Field(1, ge=1)
     gpus_per_unit: int = Field(1, ge=1, le=16)
     registered_name: str = "mdmt"
+    evidence: Literal["lungs", "severity", "prognosis"] | None = None
     running: Running = Running()
 
     @model_validator(mode="after")
@@ -226,6 +228,7 @@ class Recipe(_Value):
         deciding = self.model_dump(mode="json", exclude={"running"})
         if self.gpus_per_unit == 1:
             del deciding["gpus_per_unit"]  # recipes from before there was a choice keep their digest
+        del deciding["evidence"]  # what is shown of the results decides none of them
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
 

@@ -70,7 +70,7 @@ class Study:
 
     def __init__(self, recipe: Recipe, data: Path | None, tracking: Tracking, executor: Executor, workers: int) -> None:
         self.recipe, self.tracking = recipe, tracking
-        self._data, self._executor, self._workers = find_data(recipe, data), executor, workers
+        self.data, self._executor, self._workers = find_data(recipe, data), executor, workers
         self._graph: Path | None = None
         self._stores: dict[str, FilmStore] | None = None
         self._plan: Plan | None = None
@@ -84,7 +84,7 @@ class Study:
         cohorts = []
         for source in self.recipe.cohorts:
             reader = import_module(f"training.data.cohorts.{source.reader}")
-            cohort = reader.load(self._data / source.path, **source.options)
+            cohort = reader.load(self.data / source.path, **source.options)
             cohorts.append(Cohort(source.name, cohort.rows))
         return cohorts
 
@@ -106,14 +106,14 @@ class Study:
             def progress(epoch: int, epochs: int) -> None:
                 view.stage("lung U-Net", epoch, epochs)
 
-            self._graph = lung_unet.ensure_segmenter(self._data / choice.pairs, choice.preset, self.tracking, progress).graph
+            self._graph = lung_unet.ensure_segmenter(self.data / choice.pairs, choice.preset, self.tracking, progress).graph
         return self._graph
 
     def segmenter_is_trained(self) -> bool:
         """Whether `segmenter` would find the lung U-Net; where it would not, it needs torch."""
         choice = self.recipe.segmenter
         if self._graph is None:
-            found = lung_unet.find_segmenter(self._data / choice.pairs, choice.preset, self.tracking)
+            found = lung_unet.find_segmenter(self.data / choice.pairs, choice.preset, self.tracking)
             self._graph = found and found.graph
         return self._graph is not None
 
@@ -285,14 +285,14 @@ class Study:
         """Everything the plan has produced so far, read back from MLflow; what is missing says why."""
         return collect(self._planned(), self.recipe, self.tracking, self.claims.quarantined())
 
-    def report(self, results: Results, folder: Path) -> Path:
-        """Write the report on these into `folder`, log it to MLflow as a run of its own, and return the page."""
-        page = write_report(results, folder)
+    def report(self, results: Results, folder: Path) -> None:
+        """Write the report on these into `folder` (no units, no tables), and log all that is there to MLflow as a run of its own."""
+        if results.units:
+            write_report(results, folder)
         experiment_id = self.tracking.experiment(f"mdmt-{self.recipe.name}")
         tags = {"mdmt.recipe": self.recipe.name}
         run_id = self.tracking.parent_run(experiment_id, "report", self.recipe.digest(), tags)
         self.tracking.client.log_artifacts(run_id, str(folder))
-        return page
 
     def _planned(self) -> Plan:
         if self._plan is None:
