@@ -123,9 +123,7 @@ def report(
     data: DataOption = None,
     folder: Annotated[Optional[Path], typer.Option(help="Where it is written; default: reports/<recipe> in the state.")] = None,  # noqa: UP045
     markdown: Annotated[bool, typer.Option("--markdown", help="Only print the comparison as Markdown.")] = False,
-    page: Annotated[
-        Path | None, typer.Option(help="Also put what the study has shown into this page, docs/evidence.md.")
-    ] = None,
+    page: Annotated[Path | None, typer.Option(help="Also put what the study has shown into this page, docs/evidence.md.")] = None,
 ) -> None:
     """Write the report of a recipe (HTML page, CSV, Markdown) from what MLflow holds, and log it there."""
     from services.console import StudyView, comparison

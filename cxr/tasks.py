@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,10 @@ class Task:
     answers. `positive` is the class that binary F1 and ROC-AUC count as positive (None: macro averages only). `ordinal`: the
     classes are ordered, so that how far an answer is off counts (quadratic kappa, mean absolute error). `ranges`: what each class
     stands for, first and last value, where the classes are ranges of a whole number.
+
+    A task with a `head` has no output layer of its own but shares the one of that name with all tasks that name it: another reader's
+    answer to the same question ("severity"), or the same question about another place. `zone` is that place: the answer is taken from
+    zone 0..5 (A to F) of the lungs instead of the whole film, and `mirror` names the task that the film's mirror image asks.
     """
 
     name: str
@@ -24,12 +28,20 @@ class Task:
     positive: int | None = None
     ranges: tuple[tuple[int, int], ...] = field(default=())
     ordinal: bool = False
+    head: str = ""
+    zone: int | None = None
+    mirror: str = ""
 
     def __post_init__(self) -> None:
         if len(self.meaning) != len(self.classes):
             raise ValueError(
                 f"task {self.name!r} has {len(self.classes)} classes and {len(self.meaning)} meanings: give one each"
             )
+
+    @property
+    def output(self) -> str:
+        """Name of the head that answers."""
+        return self.head or self.name
 
     def index(self, label: str) -> int:
         """Class index of a label as data sets spell it (case and outer blanks do not matter)."""
@@ -71,7 +83,34 @@ AGE = Task(
     ordinal=True,
 )
 
-TASKS: dict[str, Task] = {task.name: task for task in (PROGNOSIS, SEVERITY, AGE)}
+ZONES = tuple(
+    Task(
+        name=f"zone-{zone}",
+        title=f"Brixia score of zone {zone.upper()}",
+        classes=("0", "1", "2", "3"),
+        meaning=(
+            "no abnormality",
+            "interstitial infiltrates",
+            "interstitial, dominated by alveolar",
+            "alveolar, or dominated by it",
+        ),
+        ordinal=True,
+        head="zones",
+        zone="abcdef".index(zone),
+        mirror=f"zone-{mirrored}",
+    )
+    for zone, mirrored in zip("abcdef", "defabc", strict=True)
+)
+GLOBAL = Task(
+    name="global",
+    title="Brixia global score",
+    classes=tuple(map(str, range(19))),
+    meaning=tuple(f"the scores of six zones sum to {score}" for score in range(19)),
+    ordinal=True,
+)
+SECOND = replace(SEVERITY, name="severity-second", title="Severity category by a second reader", head="severity")
+
+TASKS: dict[str, Task] = {task.name: task for task in (PROGNOSIS, SEVERITY, AGE, *ZONES, GLOBAL, SECOND)}
 
 
 def severity_bounds(bounds: Sequence[int]) -> tuple[int, int, int]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from cxr.host import instructions
 from cxr.tasks import TASKS
@@ -66,6 +66,10 @@ class Training(BaseModel):
     squared_error: tuple[str, ...] = Field(
         (), description="tasks with squared error of the outputs to one-hot instead of cross-entropy: τ1 in the authors' MDMT"
     )
+    ranked: tuple[str, ...] = Field(
+        (),
+        description="ordinal tasks with the ranked probability score (Epstein, 1969) instead of cross-entropy: how far off counts",
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="of cross-entropy in training; not in validation")
     task_weighting: Literal["equal", "uncertainty", "sample-count"] = Field(
         "equal",
@@ -93,6 +97,9 @@ class Training(BaseModel):
         "gray", description="'scrambled': the authors' reshape of S×S×3 to 3×S×S, a defect kept for comparison"
     )
     augmentation: Augmentation = Augmentation()
+    test_views: int = Field(
+        1, ge=1, le=32, description="views of a film whose logits are averaged in evaluation; 1: the film itself"
+    )
 
     @model_validator(mode="after")
     def _parts_hold_two_films(self) -> Self:
@@ -103,13 +110,22 @@ class Training(BaseModel):
             )
         return self
 
-    @field_validator("squared_error")
+    @field_validator("squared_error", "ranked")
     @classmethod
-    def _known_tasks(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+    def _known_tasks(cls, tasks: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        allowed = [name for name, task in TASKS.items() if task.ordinal or info.field_name == "squared_error"]
         for name in tasks:
-            if name not in TASKS:
-                raise ValueError(f"squared_error names {name!r}, which is no task; known: {', '.join(TASKS)}")
+            if name not in allowed:
+                raise ValueError(f"{info.field_name} names {name!r}; allowed: {', '.join(allowed)}")
         return tasks
+
+    def deciding(self) -> dict[str, Any]:
+        """All settings as JSON values, without those that came later and are off: what was made before them keeps its digest."""
+        settings = self.model_dump(mode="json")
+        for name in ("ranked", "test_views"):
+            if settings[name] in ([], 1):
+                del settings[name]
+        return settings
 
     def learning_rate_at(self, epoch: int) -> float:
         """Learning rate of an epoch (counted from 1)."""

@@ -23,7 +23,8 @@ class Row:
 
     `id` names the film within the cohort, `patient` is the unit of splitting (the same key in two cohorts is the same person),
     `labels` maps a task name to a class index and lacks the tasks that are not known (missing is absent, never a magic number).
-    `attributes` are further columns that reports may group by; no names, no dates.
+    `attributes` are further columns that reports may group by; no names, no dates. `further` are labels like those in `labels` that
+    decide nothing about splits: readings beside the one that is asked for, such as the zones that a score is the sum of.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Row:
     centre: str
     labels: Mapping[str, int]
     attributes: Mapping[str, str] = field(default_factory=dict)
+    further: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

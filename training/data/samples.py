@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.tasks import TASKS
 from training.data.rows import FilmRows
 
 
@@ -27,6 +28,16 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.films)
+
+    def labels_of(self, rows: NDArray[np.int64], mirrored: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Labels and known (b, T) of the films `rows` (b,), of which some are shown `mirrored` (b,): then left is asked as right."""
+        labels, known = self.labels[rows], self.known[rows]
+        mirror = [
+            self.tasks.index(name) if (name := TASKS[task].mirror) in self.tasks else j for j, task in enumerate(self.tasks)
+        ]
+        if mirror != list(range(len(mirror))):
+            labels[mirrored], known[mirrored] = labels[mirrored][:, mirror], known[mirrored][:, mirror]
+        return labels, known
 
 
 def assemble(

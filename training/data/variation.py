@@ -37,6 +37,11 @@ class Variation:
     def __len__(self) -> int:
         return len(self.linear)
 
+    @property
+    def mirrored(self) -> NDArray[np.bool_]:
+        """(n,): which films show left and right exchanged."""
+        return np.linalg.det(self.linear) < 0
+
 
 def vary(keys: NDArray[np.uint64], seed: int, epoch: int, s: Augmentation) -> Variation:
     """The variation of the samples named by `keys` (n,) in one epoch (counted from 1)."""

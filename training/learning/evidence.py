@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 
-def evidence(head: nn.Sequential, features: Tensor, feature_map: Tensor) -> Tensor:
+def evidence(head: nn.Sequential, features: Tensor, feature_map: Tensor, shares: Tensor | None = None) -> Tensor:
     """(B, F) pooled features and the (B, F, h, w) map that they are the mean of → (B, C, h, w): what each place adds to each logit.
+
+    `shares` (h, w) is what each place counts in that mean; None: all alike.
 
     The positive part of a class's map is its Grad-CAM. Signed and of all classes, because it is linear in the logits: whoever reads the
     graph can ask what raised any weighing of them. The sum over the places is the logit without the biases. `head` in evaluation:
@@ -22,7 +24,7 @@ def evidence(head: nn.Sequential, features: Tensor, feature_map: Tensor) -> Tens
     slopes = (last.weight * lets_through[:, None]) @ first.weight  # (B, C, hidden) @ (hidden, F) → (B, C, F)
     batch, channels, height, width = feature_map.shape
     places = slopes @ feature_map.reshape(batch, channels, height * width)  # (B, C, h·w)
-    return places.reshape(batch, -1, height, width) / (height * width)
+    return places.reshape(batch, -1, height, width) * (1 / (height * width) if shares is None else shares)
 
 
 @contextmanager

@@ -188,8 +188,9 @@ class Feed:
         train, share = self._train, self._team.share(len(batch.rows))
         rows = batch.rows[share.places]
         keys = train.keys[rows] + batch.passes[share.places] * NEXT_PASS
-        films = self._films.varied(rows, vary(keys, self._seed, epoch, self._settings.augmentation), buffer)
-        labels, known = on_device(self._device, train.labels[rows]), on_device(self._device, train.known[rows])
+        variation = vary(keys, self._seed, epoch, self._settings.augmentation)
+        films = self._films.varied(rows, variation, buffer)
+        labels, known = (on_device(self._device, table) for table in train.labels_of(rows, variation.mirrored))
         return Ready(films, labels, known, share, len(batch.rows), int(train.known[batch.rows].sum()))
 
 

@@ -143,7 +143,7 @@ def evaluate_loss(network: Network, val: Samples, settings: Training, team: Team
     """
     logits = {name: torch.from_numpy(rows) for name, rows in predict(network, val.films, team=team).items()}
     known, labels = torch.from_numpy(val.known), torch.from_numpy(val.labels)
-    loss = masked_loss(logits, labels, known, val.tasks, squared_error=settings.squared_error)
+    loss = masked_loss(logits, labels, known, val.tasks, squared_error=settings.squared_error, ranked=settings.ranked)
     figures = {f"val_loss_{t}": float(loss.sums[t] / loss.counts[t]) for t in val.tasks if loss.counts[t]}
     for j, task in enumerate(val.tasks):
         if loss.counts[task]:

@@ -11,6 +11,7 @@ from cxr.tasks import Task
 from training.learning.backbones import build
 from training.learning.backbones.backbone import Backbone
 from training.learning.evidence import evidence, seen
+from training.learning.zones import seen_by, zone_shares
 
 
 class Head(nn.Sequential):
@@ -52,9 +53,12 @@ class Network(nn.Module):
         self.origin = backbone.origin
         self.backbone = backbone.module
         self.last_map = "" if self.scrambles else backbone.last_map  # a place of a scrambled film is no place of the chest
-        self.heads = nn.ModuleDict(
-            {task.name: Head(backbone.features, len(task.classes), hidden, dropout) for task in self.tasks}
-        )
+        if not self.last_map and any(task.zone is not None for task in self.tasks):
+            raise ValueError(
+                "tasks of single zones need a place for every feature: a backbone with a last map, and channels 'gray'"
+            )
+        classes = {task.output: len(task.classes) for task in self.tasks}
+        self.heads = nn.ModuleDict({name: Head(backbone.features, n, hidden, dropout) for name, n in classes.items()})
         mean, std = torch.tensor(backbone.mean), torch.tensor(backbone.std)
         if normalisation == "none":
             mean, std = torch.zeros(3), torch.ones(3)
@@ -69,8 +73,12 @@ class Network(nn.Module):
         if self.scrambles:
             films = scrambled(films)
         x = (films.float() * self.scale).add_(self.shift)  # (B, 1 or 3, S, S) · (1, 3, 1, 1) → (B, 3, S, S)
-        shared = self.backbone(x)  # (B, features), computed once for all heads
-        return {name: head(shared) for name, head in self.heads.items()}
+        if all(task.zone is None for task in self.tasks):
+            shared = self.backbone(x)  # (B, features), computed once for all heads
+            return {task.name: self.heads[task.output](shared) for task in self.tasks}
+        with seen(self.backbone.get_submodule(self.last_map)) as maps:
+            shared = self.backbone(x)
+        return {task.name: self.heads[task.output](seen_by(task, shared, maps[0])) for task in self.tasks}
 
 
 def scrambled(films: Tensor) -> Tensor:
@@ -111,11 +119,16 @@ class _Graph(nn.Module):
         network = self.network
         if not network.last_map:
             logits = network(film)
-            return tuple(logits[name] for name in network.heads)
+            return tuple(logits[task.name] for task in network.tasks)
         with seen(network.backbone) as features, seen(network.backbone.get_submodule(network.last_map)) as maps:
             logits = network(film)
-        shown = (evidence(head, features[0], maps[0]) for head in network.heads.values())
-        return *(logits[name] for name in network.heads), *shown
+        return *(logits[task.name] for task in network.tasks), *(
+            self._evidence(task, features[0], maps[0]) for task in network.tasks
+        )
+
+    def _evidence(self, task: Task, features: Tensor, feature_map: Tensor) -> Tensor:
+        shares = None if task.zone is None else zone_shares(feature_map)[task.zone]
+        return evidence(self.network.heads[task.output], seen_by(task, features, feature_map), feature_map, shares)
 
 
 def export_onnx(network: Network, size: int, path: Path) -> None:

@@ -30,7 +30,7 @@ def learn(course: Course, forward: nn.Module, batch: Ready, tasks: Sequence[str]
             logits = forward(films)
         loss = masked_loss(
             logits, labels, known, tasks,
-            settings.reduction, settings.squared_error, settings.label_smoothing, course.weighting,
+            settings.reduction, settings.squared_error, settings.ranked, settings.label_smoothing, course.weighting,
         )  # fmt: skip
         factor = weight * (len(films) / len(batch.films) if settings.reduction == "mean" else 1)
         with nullcontext() if part is cuts[-1] or team.size == 1 else forward.no_sync():

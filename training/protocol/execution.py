@@ -25,8 +25,9 @@ from training.learning.backbones.backbone import average
 from training.learning.calibration import way_here
 from training.learning.devices import Way, way_of
 from training.learning.distributed import fit_together
-from training.learning.fitting import Fit, fit, predict, reestimate_batch_norm
+from training.learning.fitting import Fit, fit, reestimate_batch_norm
 from training.learning.network import Network, create
+from training.learning.views import predict_views
 from training.protocol.desk import HISTORY, WEIGHTS, Desk, Outcome
 from training.protocol.unit import Unit
 
@@ -143,7 +144,9 @@ def write_outcome(
     figures: dict[str, float] = {"best_epoch": fitted.best_epoch, "epochs": len(fitted.history)}
     if pictures:
         plots.curves(fitted.history, fitted.best_epoch, folder / "curves.png")
-    logits = {role: predict(fitted.network, parts[role].films) for role in ("val", "test") if role in parts}
+    logits = {
+        role: predict_views(fitted.network, parts[role], unit.training, unit.seed) for role in ("val", "test") if role in parts
+    }
     for j, task in enumerate(by_name(unit.tasks)):
         known = {role: parts[role].known[:, j] for role in logits if parts[role].known[:, j].any()}
         truth = {role: parts[role].labels[mask, j] for role, mask in known.items()}

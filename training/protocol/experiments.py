@@ -1,6 +1,7 @@
 """The experiments of the paper (section 3.2) as data: which tasks are learned, and what the backbone starts from."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -9,7 +10,7 @@ class Experiment(BaseModel):
     """`tasks`: what is learned; `parents`: experiments of the same fold whose backbones it starts from.
 
     No parent: the backbone's own initial weights. One parent: a copy of its backbone. Several: their average. Heads always start anew,
-    because they belong to one task in one network.
+    because they belong to one task in one network. `training`: settings of the recipe that are others here, such as a loss that is tried.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -18,6 +19,7 @@ class Experiment(BaseModel):
     title: str
     tasks: tuple[str, ...]
     parents: tuple[str, ...] = ()
+    training: dict[str, Any] = {}
 
 
 EXPERIMENTS: dict[str, Experiment] = {

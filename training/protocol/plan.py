@@ -81,7 +81,7 @@ class Division:
         for cohort in self.cohorts:
             roles, entries = self.fold.roles[cohort.name], self.entries[cohort.name]
             for row in cohort.rows:
-                labels = {name: index for name, index in row.labels.items() if name in wanted}
+                labels = {name: index for name, index in (row.further | row.labels).items() if name in wanted}
                 if labels and row.id in roles:
                     entry, patient = entries[row.id], self.patients[row.patient]
                     yield Sample(cohort.name, row.id, entry["slot"], entry["digest"], roles[row.id], patient, labels)
@@ -130,7 +130,7 @@ def units_of(
             start=start,
             beta=recipe.beta_of(division.place),
             batch_norm=recipe.batch_norm,
-            training=recipe.training_of(division.place),
+            training=recipe.training_of(division.place, experiment.name),
             seed=recipe.seed + division.repeat,
             size=recipe.pipeline.size,
             device=recipe.device,

@@ -15,7 +15,7 @@ from cxr.tasks import TASKS
 from training.protocol.experiments import EXPERIMENTS, Experiment, in_order
 from training.settings import Training
 
-RECIPES = ("demo", "paper", "authors-code", "real-cxr", "smoke", "link", "link-cut")
+RECIPES = ("demo", "paper", "authors-code", "real-cxr", "real-severity", "real-prognosis", "smoke", "link", "link-cut")
 SERVED = "mdmt"  # the experiment whose refit is registered
 
 
@@ -183,8 +183,9 @@ class Recipe(_Value):
                 "`tuned` names folds, and with repeats several have one name: what was found for one would reach folds that test its "
                 "films. Use schemes with 1 repeat"
             )
-        for place in self.tuned:
-            self.training_of(place)
+        for place in ("", *self.tuned):
+            for experiment in in_order(self.experiments, self.known_experiments):
+                self.training_of(place, experiment.name)
         return self
 
     @model_validator(mode="after")
@@ -213,11 +214,15 @@ class Recipe(_Value):
         """Experiment, subset and scheme whose folds decide what is served, and speak for it."""
         return SERVED, self.subsets[-1].name, self.schemes[0].kind
 
-    def training_of(self, place: str) -> Training:
-        """Training settings of one subset/fold: the recipe's, with what was tuned for it. Raises ValidationError naming the field."""
-        changes = self.tuned[place].training if place in self.tuned else {}
-        augmentation = self.training.augmentation.model_dump() | changes.get("augmentation", {})
-        return Training.model_validate(self.training.model_dump() | changes | {"augmentation": augmentation})
+    def training_of(self, place: str, experiment: str = "") -> Training:
+        """Training settings of one subset/fold: the recipe's, with what was tuned for it, with the experiment's own.
+
+        Raises ValidationError naming the field.
+        """
+        tuned = self.tuned[place].training if place in self.tuned else {}
+        own = self.known_experiments[experiment].training if experiment else {}
+        augmentation = self.training.augmentation.model_dump() | tuned.get("augmentation", {}) | own.get("augmentation", {})
+        return Training.model_validate(self.training.model_dump() | tuned | own | {"augmentation": augmentation})
 
     def beta_of(self, place: str) -> float:
         tuned = self.tuned.get(place, Tuned()).beta
@@ -225,7 +230,10 @@ class Recipe(_Value):
 
     def digest(self) -> str:
         """SHA-256 over all fields that decide results; the order of keys does not matter."""
-        deciding = self.model_dump(mode="json", exclude={"running"})
+        deciding = self.model_dump(mode="json", exclude={"running"}) | {"training": self.training.deciding()}
+        for experiment in deciding["own_experiments"]:
+            if not experiment["training"]:
+                del experiment["training"]  # as below
         if self.gpus_per_unit == 1:
             del deciding["gpus_per_unit"]  # recipes from before there was a choice keep their digest
         del deciding["evidence"]  # what is shown of the results decides none of them
@@ -233,10 +241,17 @@ class Recipe(_Value):
 
 
 def load_recipe(name: str) -> Recipe:
-    """A shipped recipe by name, or any recipe from a JSON file. Raises RecipeError naming what is wrong."""
-    if name in RECIPES:
-        recipe: Recipe = import_module(f"training.protocol.recipes.{name.replace('-', '_')}").recipe()
-        return recipe
+    """A shipped recipe by name, a variant as "<name>+<variant>", or any recipe from a JSON file. RecipeError names what is wrong."""
+    base, _, variant = name.partition("+")
+    if base in RECIPES:
+        module = import_module(f"training.protocol.recipes.{base.replace('-', '_')}")
+        if not variant:
+            shipped: Recipe = module.recipe()
+            return shipped
+        known = variants(base)
+        if variant not in known:
+            raise RecipeError(f"recipe {base!r} has no variant {variant!r}; it has: {', '.join(known) or 'none'}")
+        return known[variant]
     path = Path(name)
     if path.suffix != ".json" or not path.is_file():
         raise RecipeError(f"no recipe {name!r}; shipped: {', '.join(RECIPES)}, or give the path of a .json file")
@@ -244,8 +259,15 @@ def load_recipe(name: str) -> Recipe:
         return Recipe.model_validate_json(path.read_bytes())
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()]
-        known = f"\nfields of a recipe: {', '.join(Recipe.model_fields)}"
-        raise RecipeError(f"{path.name} is not a recipe:\n  " + "\n  ".join(lines) + known) from error
+        fields = f"\nfields of a recipe: {', '.join(Recipe.model_fields)}"
+        raise RecipeError(f"{path.name} is not a recipe:\n  " + "\n  ".join(lines) + fields) from error
+
+
+def variants(base: str) -> dict[str, Recipe]:
+    """The variants of a shipped recipe by name: the same study on other films or from another start."""
+    module = import_module(f"training.protocol.recipes.{base.replace('-', '_')}")
+    found: dict[str, Recipe] = module.variants() if hasattr(module, "variants") else {}
+    return found
 
 
 def find_data(recipe: Recipe, given: Path | None) -> Path:

@@ -98,7 +98,7 @@ class Unit(BaseModel):
 
     def _training_that_counts(self) -> dict[str, Any]:
         """Settings without those that concern several tasks where there is one, so that such units are shared between recipes."""
-        settings = self.training.model_dump(mode="json")
+        settings = self.training.deciding()
         if len(self.tasks) == 1:
             for name in ("task_weighting", "mixing", "squared_error"):
                 del settings[name]

@@ -19,9 +19,11 @@ The same patient_id in both parts is the same person, also where one film goes b
 """
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 
-from cxr.tasks import PROGNOSIS, severity_category, zone_scores
+from cxr.tasks import PROGNOSIS, SECOND, severity_category, zone_scores
 from training.data.cohort import Cohort, CohortError, Row, checked
 from training.data.cohorts.tables import read_table, records
 
@@ -29,15 +31,18 @@ PARTS = ("prognosis", "severity")
 PHASES = ("before_icu", "not_in_icu", "icu_or_intubated", "after_icu", "unknown")
 READERS = ("S", "J")
 ZONES = "ABCDEF"
+SHUFFLE_SEED = 0
 CENTRES = {"COHEN": "COHEN", "BRESCIA": "BRESCIA", "BRIXIA": "BRESCIA"}  # by the first part of patient_id
 
 
-def load(root: Path, part: str, phases: tuple[str, ...] | None = None, reader: str = "S") -> Cohort:
+def load(root: Path, part: str, phases: tuple[str, ...] | None = None, reader: str = "S", shuffled: bool = False) -> Cohort:
     """Cohort "public-prognosis" (labels {"prognosis": 0|1}) or "public-severity" (labels {"severity": 0..3}).
 
     `phases` (prognosis only) keeps the films taken in these phases of the disease: with ("before_icu", "not_in_icu") the label
-    is still a forecast; None keeps all. `reader` (severity only) is the senior ("S") or the junior ("J") radiologist.
-    Row ids are file names; patients are patient_id as written; attributes: view, and phase, confidence or finding, zones, global.
+    is still a forecast; None keeps all. `shuffled` (prognosis only) deals the outcomes out anew among the patients, a control in which
+    there is nothing to learn. `reader` (severity only) is the senior ("S") or the junior ("J") radiologist.
+    Row ids are file names; patients are patient_id as written; attributes: view, and phase, confidence or finding, zones, global,
+    second (the other reader's zones). Severity has the zones, the global score and the other reader's category as `further` labels.
     Raises CohortError with every offending row, and for an option that does not exist or does not apply to the part.
     """
     name = f"public-{part}"
@@ -46,11 +51,14 @@ def load(root: Path, part: str, phases: tuple[str, ...] | None = None, reader: s
     problems += [f"phases has {phase!r}; allowed: {', '.join(PHASES)}" for phase in phases or () if phase not in PHASES]
     if phases is not None and part == "severity":
         problems.append("phases is an option of part='prognosis'; the severity table does not tell the phase")
+    if shuffled and part == "severity":
+        problems.append("shuffled is an option of part='prognosis'")
     if problems:
         raise CohortError(name, problems)
     if part == "severity":
         return _severity(name, root, reader)
-    return _prognosis(name, root / "public-prognosis", phases or PHASES)
+    cohort = _prognosis(name, root / "public-prognosis", phases or PHASES)
+    return _shuffled(cohort) if shuffled else cohort
 
 
 def _prognosis(name: str, folder: Path, phases: tuple[str, ...]) -> Cohort:
@@ -72,10 +80,17 @@ def _prognosis(name: str, folder: Path, phases: tuple[str, ...]) -> Cohort:
     return checked(name, rows, problems)
 
 
+def _shuffled(cohort: Cohort) -> Cohort:
+    """Outcomes dealt out anew among the patients, each patient's films together."""
+    known = {row.patient: row.labels for row in cohort.rows}
+    dealt = dict(zip(known, Random(SHUFFLE_SEED).sample(list(known.values()), len(known)), strict=True))
+    return Cohort(cohort.name, tuple(replace(row, labels=dealt[row.patient]) for row in cohort.rows))
+
+
 def _severity(name: str, root: Path, reader: str) -> Cohort:
     folder = root / "brixia-cohen"
-    columns = [f"{reader}-{zone}" for zone in ZONES]
-    annotations = read_table(name, folder / "public-annotations.csv", ("filename", *columns, f"{reader}-Global"))
+    columns = [f"{name}-{column}" for name in READERS for column in (*ZONES, "Global")]
+    annotations = read_table(name, folder / "public-annotations.csv", ("filename", *columns))
     index = read_table(name, folder / "index.csv", ("filename", "patient_id"), ("view", "finding"))
     problems = _mismatches(list(index["filename"]), list(annotations["filename"]))
     about = {cells["filename"]: cells for _, cells in records(index)}
@@ -84,26 +99,37 @@ def _severity(name: str, root: Path, reader: str) -> Cohort:
         if (cells := about.get(scores["filename"])) is None:
             continue
         try:
-            rows.append(_scored(folder, cells, [scores[column] for column in columns], scores[f"{reader}-Global"]))
+            second = {"S": "J", "J": "S"}[reader]
+            own, other = ({c: scores[f"{name}-{c}"] for c in (*ZONES, "Global")} for name in (reader, second))
+            rows.append(_scored(folder, cells, _zones(own), _zones(other)))
         except ValueError as error:
             problems.append(f"public-annotations.csv row {number}: {error}")
     return checked(name, rows, problems)
 
 
-def _scored(folder: Path, cells: dict[str, str], digits: list[str], stated: str) -> Row:
-    _require(cells, "filename", "patient_id")
+def _zones(cells: dict[str, str]) -> tuple[int, ...]:
+    """One reader's row, columns A to F and Global → the scores of the zones, checked."""
+    digits, stated = [cells[zone] for zone in ZONES], cells["Global"]
     if any(len(digit) != 1 for digit in digits):
         raise ValueError(f"zone scores {digits}; allowed: one digit of 0..3 per zone")
     zones = zone_scores("".join(digits))
     if stated != str(sum(zones)):
         raise ValueError(f"the global score is {stated!r} and the zones sum to {sum(zones)}; correct one of them")
+    return zones
+
+
+def _scored(folder: Path, cells: dict[str, str], zones: tuple[int, ...], second: tuple[int, ...]) -> Row:
+    _require(cells, "filename", "patient_id")
     centre = CENTRES.get(cells["patient_id"].split("-")[0])
     if centre is None:
         raise ValueError(f"patient_id {cells['patient_id']!r} tells no centre; allowed beginnings: {', '.join(CENTRES)}")
     told = {key: cells[key] for key in ("view", "finding") if cells.get(key)}
-    attributes = {**told, "zones": "".join(digits), "global": stated}
+    attributes = {**told, "zones": "".join(map(str, zones)), "global": str(sum(zones)), "second": "".join(map(str, second))}
     image = folder / "images" / cells["filename"]
-    return Row(image.name, image, cells["patient_id"], centre, {"severity": severity_category(sum(zones))}, attributes)
+    further = {f"zone-{zone.lower()}": score for zone, score in zip(ZONES, zones, strict=True)}
+    further |= {"global": sum(zones), SECOND.name: severity_category(sum(second))}
+    labels = {"severity": severity_category(sum(zones))}
+    return Row(image.name, image, cells["patient_id"], centre, labels, attributes, further)
 
 
 def _mismatches(index: list[str], annotations: list[str]) -> list[str]:

@@ -1,0 +1,68 @@
+"""real-prognosis: the paper's question on real films. Does learning severity too help to foretell the outcome?
+
+Source    as `real-cxr`
+Command   make real-prognosis   (this recipe, its controls, and docs/evidence.md; each finds what an earlier call has done)
+Cost      see docs/evidence.md
+Expected  see docs/evidence.md
+"""
+
+from typing import Any
+
+from cxr.pipeline import PipelineSpec
+from cxr.tasks import ZONES
+from training.protocol.experiments import Experiment
+from training.protocol.recipe import BackboneChoice, CohortSource, Recipe, Scheme, SegmenterChoice, Subset
+from training.settings import Training
+
+BACKBONES = (
+    BackboneChoice(name="efficientnet_lite0", weights="imagenet"),
+    BackboneChoice(name="mobilenet_v2", weights="scratch"),
+    BackboneChoice(name="resnet18", weights="scratch"),
+    BackboneChoice(name="shufflenet_v2_x1_0", weights="scratch"),
+)
+# Films from before intensive care, or of patients who were not there then: on the others the outcome has happened already.
+HONEST = Subset(name="honest", keep={"prognosis": {"phase": ("before_icu", "not_in_icu"), "confidence": ("high",)}})
+WITH_ZONES = Experiment(
+    name="mdmt-zones",
+    title="MDMT with zones",
+    tasks=("prognosis", "severity", *(zone.name for zone in ZONES)),
+    parents=("stl-prognosis", "stl-severity"),
+)
+
+
+def recipe(**changes: Any) -> Recipe:
+    prognosis = CohortSource(name="prognosis", reader="public_cxr", path=".", options={"part": "prognosis"})
+    severity = CohortSource(name="severity", reader="public_cxr", path=".", options={"part": "severity"})
+    return Recipe(**({
+        "name": "real-prognosis",
+        "description": "328 public films with an outcome, 136 with a Brixia score; CV by patient and leaving centres out",
+        "data": ("data/real-cxr", "../shared/data/real-cxr"),
+        "cohorts": (prognosis, severity),
+        "segmenter": SegmenterChoice(preset="real"),
+        "pipeline": PipelineSpec(size=128),
+        "backbones": BACKBONES,
+        "schemes": (
+            Scheme(kind="cv", folds=5, repeats=2),
+            Scheme(kind="loco", primary="prognosis", centres=("EAST_ASIA", "HANNOVER", "ITALY", "SPAIN")),
+        ),
+        "subsets": (Subset(name="all"),),
+        "training": Training(batch_size=16, max_epochs=16, patience=6, warmup_epochs=2, dropout=0.3, learning_rate=5e-4),
+        "experiments": ("stl-prognosis", "stl-severity", "ft", "mdmt", WITH_ZONES.name),
+        "own_experiments": (WITH_ZONES,),
+        "batch_norm": "reestimate",
+        "registered_name": "mdmt-real",
+        "evidence": "prognosis",
+    } | changes))  # fmt: skip
+
+
+def variants() -> dict[str, Recipe]:
+    """The honest films, and controls: what is left when the label, the devices or all but the lungs are taken away."""
+    once = (Scheme(kind="cv", folds=5, repeats=2),)
+    alone: dict[str, Any] = {"backbones": BACKBONES[:1], "schemes": once, "experiments": ("stl-prognosis",), "evidence": None}
+    shuffled = CohortSource(name="prognosis", reader="public_cxr", path=".", options={"part": "prognosis", "shuffled": True})
+    given = {
+        "honest": {"description": "films from before intensive care", "subsets": (HONEST,), "schemes": once, "evidence": None},
+        "masked": alone | {"description": "lungs alone", "pipeline": PipelineSpec(size=128, crop="masked")},
+        "shuffled": alone | {"description": "outcomes shuffled among patients", "cohorts": (shuffled, recipe().cohorts[1])},
+    }
+    return {name: recipe(name=f"real-prognosis-{name}", **changes) for name, changes in given.items()}
