@@ -39,14 +39,14 @@ def recipe(**changes: Any) -> Recipe:
         "data": ("data/real-cxr", "../shared/data/real-cxr"),
         "cohorts": (prognosis, severity),
         "segmenter": SegmenterChoice(preset="real"),
-        "pipeline": PipelineSpec(size=128),
+        "pipeline": PipelineSpec(size=112),
         "backbones": BACKBONES,
         "schemes": (
-            Scheme(kind="cv", folds=5, repeats=2),
+            Scheme(kind="cv", folds=5),
             Scheme(kind="loco", primary="prognosis", centres=("EAST_ASIA", "HANNOVER", "ITALY", "SPAIN")),
         ),
         "subsets": (Subset(name="all"),),
-        "training": Training(batch_size=16, max_epochs=16, patience=6, warmup_epochs=2, dropout=0.3, learning_rate=5e-4),
+        "training": Training(batch_size=16, max_epochs=14, patience=5, warmup_epochs=2, dropout=0.3, learning_rate=5e-4),
         "experiments": ("stl-prognosis", "stl-severity", "ft", "mdmt", WITH_ZONES.name),
         "own_experiments": (WITH_ZONES,),
         "batch_norm": "reestimate",
@@ -57,12 +57,12 @@ def recipe(**changes: Any) -> Recipe:
 
 def variants() -> dict[str, Recipe]:
     """The honest films, and controls: what is left when the label, the devices or all but the lungs are taken away."""
-    once = (Scheme(kind="cv", folds=5, repeats=2),)
+    once = (Scheme(kind="cv", folds=5),)
     alone: dict[str, Any] = {"backbones": BACKBONES[:1], "schemes": once, "experiments": ("stl-prognosis",), "evidence": None}
     shuffled = CohortSource(name="prognosis", reader="public_cxr", path=".", options={"part": "prognosis", "shuffled": True})
     given = {
         "honest": {"description": "films from before intensive care", "subsets": (HONEST,), "schemes": once, "evidence": None},
-        "masked": alone | {"description": "lungs alone", "pipeline": PipelineSpec(size=128, crop="masked")},
+        "masked": alone | {"description": "lungs alone", "pipeline": PipelineSpec(size=112, crop="masked")},
         "shuffled": alone | {"description": "outcomes shuffled among patients", "cohorts": (shuffled, recipe().cohorts[1])},
     }
     return {name: recipe(name=f"real-prognosis-{name}", **changes) for name, changes in given.items()}
