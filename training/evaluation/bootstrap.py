@@ -35,7 +35,7 @@ def intervals(
     cells = np.eye(len(task.classes) ** 2)[predictions.truth * len(task.classes) + answer]  # (N, C·C)
     occur = confusion(task, predictions).sum(axis=1) > 0
     pieces: dict[str, list[NDArray[np.float64]]] = {}
-    for weights in _weights(predictions, draws, seed):
+    for weights in weights_of(predictions.patients, len(predictions), draws, seed):
         counts = (weights @ cells).reshape(-1, len(task.classes), len(task.classes))
         figures = from_counts(task, counts)
         figures["auc"] = auc(task, predictions.truth, predictions.probabilities, weights)
@@ -55,11 +55,14 @@ def _pair(ends: NDArray[np.float64]) -> tuple[float, float]:
     return float(ends[0]), float(ends[1])
 
 
-def _weights(predictions: Predictions, draws: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Blocks (draws, N): how often each film counts when as many persons are drawn, with replacement, as there are."""
-    numbers = np.arange(len(predictions)) if predictions.patients is None else predictions.patients
-    found, person = np.unique(numbers, return_inverse=True)
-    rng, persons, size = np.random.default_rng(seed), len(found), max(1, _BLOCK // len(predictions))
+def weights_of(patients: NDArray[np.generic] | None, films: int, draws: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """Blocks (draws, N): how often each film counts when as many persons are drawn, with replacement, as there are.
+
+    `patients` (N,) says whose each of the N `films` is; None: one person each. The same persons, draws and seed give the same weights, so
+    that differences between two methods can be drawn in pairs.
+    """
+    found, person = np.unique(np.arange(films) if patients is None else patients, return_inverse=True)
+    rng, persons, size = np.random.default_rng(seed), len(found), max(1, _BLOCK // films)
     for start in range(0, draws, size):
         n = min(size, draws - start)
         drawn = rng.integers(0, persons, (n, persons)) + persons * np.arange(n)[:, None]

@@ -78,6 +78,10 @@ class Study:
         self._is_sound = False  # recipe and data have been held against each other
         self._drops: ThreadPoolExecutor | None = None
 
+    def beside(self, recipe: Recipe) -> "Study":
+        """Another recipe on the same data, by the same means."""
+        return Study(recipe, self.data, self.tracking, self._executor, self._workers)
+
     @cached_property
     def cohorts(self) -> list[Cohort]:
         """Every data set of the recipe, read and checked. Raises CohortError with all offending rows."""

@@ -65,4 +65,4 @@ def variants() -> dict[str, Recipe]:
         "masked": alone | {"description": "lungs alone", "pipeline": PipelineSpec(size=112, crop="masked")},
         "shuffled": alone | {"description": "outcomes shuffled among patients", "cohorts": (shuffled, recipe().cohorts[1])},
     }
-    return {name: recipe(name=f"real-prognosis-{name}", **changes) for name, changes in given.items()}
+    return {name: recipe(name=f"real-prognosis+{name}", **changes) for name, changes in given.items()}

@@ -49,7 +49,7 @@ def variants() -> dict[str, Recipe]:
     """The single task on other films, or from another start."""
     chosen: dict[str, Any] = {"experiments": ("stl-severity",), "evidence": None}
     return {
-        name: recipe(name=f"real-severity-{name}", **(chosen | changes))
+        name: recipe(name=f"real-severity+{name}", **(chosen | changes))
         for name, changes in {
             "masked": {"description": "lungs alone, black around them", "pipeline": PipelineSpec(size=160, crop="masked")},
             "224px": {"description": "films of 224 px", "pipeline": PipelineSpec(size=224)},

@@ -1,0 +1,48 @@
+"""The variants of a recipe as studies of their own, and what a study has cost."""
+
+from collections.abc import Mapping
+
+from training.protocol.recipe import variants
+from training.protocol.study import Study
+
+
+def finished_variants(study: Study) -> dict[str, Study]:
+    """Variants of the study's recipe by name, where all units are finished; the others are left out, and `cost_of` names them."""
+    found = {name: study.beside(recipe) for name, recipe in variants(study.recipe.name).items()}
+    return {name: one for name, one in found.items() if unfinished(one) == 0}
+
+
+def unfinished(study: Study) -> int:
+    """Units that the study still lacks. Asks nobody to prepare films: a study whose films are not prepared has run nothing."""
+    if not study.segmenter_is_trained() or not study.films_are_prepared(_Nobody()):
+        return len(study.outline().units)
+    plan = study.plan(_Nobody())
+    return len(plan.distinct) - len(study.tracking.finished(plan.distinct))
+
+
+def cost_of(study: Study, finished: Mapping[str, Study]) -> str:
+    """One paragraph: how many trainings, how long, on what; variants that are not finished by name."""
+    lines = [f"- {_cost(one)}" for one in (study, *finished.values())]
+    absent = [name for name in variants(study.recipe.name) if name not in finished]
+    lines += [f"- Not run to the end, so not shown: {study.recipe.name}+{name}." for name in absent]
+    return "### What it cost\n\n" + "\n".join(lines)
+
+
+def _cost(study: Study) -> str:
+    plan = study.plan(_Nobody())
+    runs = study.tracking.finished(plan.distinct).values()
+    minutes = sum(run.info.end_time - run.info.start_time for run in runs) / 60_000
+    return (
+        f"`mdmt run --recipe {study.recipe.name}`: {len(runs)} of {len(plan.distinct)} trainings, {minutes:.0f} minutes of one core in all ({study.recipe.description}); recipe digest "
+        f"{study.recipe.digest()[:12]}."
+    )
+
+
+class _Nobody:
+    """A view that nobody watches."""
+
+    def stage(self, name: str, done: int, total: int) -> None: ...
+
+    def units(self, plan: object, to_run: int) -> None: ...
+
+    def unit_event(self, unit: object, event: object) -> None: ...
