@@ -7,6 +7,11 @@ from training.evaluation.results import UnitResult
 from training.evaluation.table import as_markdown
 from training.protocol.study import Study
 
+NOTE = (
+    "Means over test folds; temperature and thresholds are from validation films. Sets promise to hold the true class for 90 % of its films; "
+    "a class with fewer than 9 validation films is in every set, so its coverage is 100 % and the answer abstains. A dash: nothing answered."
+)
+
 
 def trust_table(study: Study, task: Task) -> str:
     """One row per experiment and backbone (first scheme and subset): ECE and Brier before and after the temperature, coverage per class
@@ -28,11 +33,7 @@ def trust_table(study: Study, task: Task) -> str:
         "abstained",
         "ACC if answered",
     ]
-    return as_markdown(("experiment", "backbone", *heads), rows) + (
-        "\n\nMeans over test folds; temperature and thresholds are from validation films. Sets promise to hold the true class for 90 % of its "
-        "films; a class with fewer than 9 validation films is in every set, so its coverage is 100 % and the answer abstains. A dash: no "
-        "fold has a film that was answered."
-    )
+    return f"{as_markdown(('experiment', 'backbone', *heads), rows)}\n\n{NOTE}"
 
 
 def _mean(units: list[UnitResult], name: str) -> str:

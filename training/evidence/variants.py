@@ -14,9 +14,9 @@ def finished_variants(study: Study) -> dict[str, Study]:
 
 def unfinished(study: Study) -> int:
     """Units that the study still lacks. Asks nobody to prepare films: a study whose films are not prepared has run nothing."""
-    if not study.segmenter_is_trained() or not study.films_are_prepared(_Nobody()):
+    if not study.segmenter_is_trained() or not study.films_are_prepared(Nobody()):
         return len(study.outline().units)
-    plan = study.plan(_Nobody())
+    plan = study.plan(Nobody())
     return len(plan.distinct) - len(study.tracking.finished(plan.distinct))
 
 
@@ -29,16 +29,17 @@ def cost_of(study: Study, finished: Mapping[str, Study]) -> str:
 
 
 def _cost(study: Study) -> str:
-    plan = study.plan(_Nobody())
+    plan = study.plan(Nobody())
     runs = study.tracking.finished(plan.distinct).values()
     minutes = sum(run.info.end_time - run.info.start_time for run in runs) / 60_000
     return (
-        f"`mdmt run --recipe {study.recipe.name}`: {len(runs)} of {len(plan.distinct)} trainings, {minutes:.0f} minutes of one core in all ({study.recipe.description}); recipe digest "
+        f"`mdmt run --recipe {study.recipe.name}`: {len(runs)} of {len(plan.distinct)} trainings, {minutes:.0f} minutes of one "
+        f"core in all ({study.recipe.description}); recipe digest "
         f"{study.recipe.digest()[:12]}."
     )
 
 
-class _Nobody:
+class Nobody:
     """A view that nobody watches."""
 
     def stage(self, name: str, done: int, total: int) -> None: ...

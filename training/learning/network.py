@@ -107,7 +107,7 @@ def create(
     return Network(build(backbone, weights, folder), tasks, hidden, dropout, normalisation, channels)
 
 
-class _Graph(nn.Module):
+class Explained(nn.Module):
     """The network with a tuple for an output, because a graph's outputs have an order and a dict has not: the logits of each task, then
     the evidence for each task's answer where the backbone has a map to take it from."""
 
@@ -141,7 +141,7 @@ def export_onnx(network: Network, size: int, path: Path) -> None:
     example = torch.zeros(2, 1, size, size, dtype=torch.uint8)  # a batch of 1 would be baked in as a constant
     tasks = [task.name for task in network.tasks]
     program = torch.onnx.export(
-        _Graph(network).eval(),
+        Explained(network).eval(),
         (example,),
         dynamo=True,
         input_names=["film"],
