@@ -159,7 +159,7 @@ def _honest(answers: Sequence[Answered]) -> list[str]:
     mild = sum(row.labels[PROGNOSIS.name] == 0 for row in rows)
     about = (
         f"Only films from before intensive care or of patients who were not there then, outcomes from structured fields: {len(rows)} "
-        f"films, {mild} of them MILD, of {len({row.patient for row in rows})} patients. By film, then by patient; view alone for comparison."
+        f"films, {mild} of them MILD, of {len({row.patient for row in rows})} patients. By film, then by patient; view alone beside them."
     )
     given = _named(answers) | {"view position alone": (rows, control(rows, CONTROLS["view position alone"]))}
     return [about, table(given, by_film), table(given, by_patient)]

@@ -8,8 +8,9 @@ from training.evaluation.table import as_markdown
 from training.protocol.study import Study
 
 NOTE = (
-    "Means over test folds; temperature and thresholds are from validation films. Sets promise to hold the true class for 90 % of its films; "
-    "a class with fewer than 9 validation films is in every set, so its coverage is 100 % and the answer abstains. A dash: nothing answered."
+    "Means over test folds; temperature and thresholds are from validation films. Sets promise to hold the true class for 90 % of its "
+    "films; a class with fewer than 9 validation films is in every set, so its coverage is 100 % and the answer abstains. A dash: "
+    "nothing was answered."
 )
 
 

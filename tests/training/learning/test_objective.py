@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from training.learning.objective import masked_loss
+from training.learning.objective import masked_loss, ranked_probability_score
 
 # Odds that make the softmax exact: ln 3 against 0 is 3/4 and 1/4; ln 2 beside three zeros is 2/5 and 1/5 each.
 PROGNOSIS = torch.tensor([[0.0, math.log(3)], [math.log(3), 0.0], [7.0, -7.0]])
@@ -147,3 +147,23 @@ def test_the_total_is_made_of_the_weighed_terms_and_the_sums_stay_as_they_are() 
     prognosis, severity = by_hand()
     assert loss.total.item() == pytest.approx((2 * prognosis + 2 * severity) / 3)
     assert loss.sums["prognosis"].item() == pytest.approx(prognosis)
+
+
+def test_the_ranked_score_costs_more_the_further_off() -> None:
+    logits = 20 * torch.eye(4)
+    costs = ranked_probability_score(logits, torch.zeros(4, dtype=torch.int64))
+    torch.testing.assert_close(costs, torch.tensor([0.0, 1.0, 2.0, 3.0]), atol=1e-5, rtol=0)
+
+
+def test_the_ranked_score_of_two_classes_is_half_of_briers() -> None:
+    logits, target = torch.randn(5, 2), torch.tensor([0, 1, 1, 0, 1])
+    brier = (logits.softmax(1) - torch.eye(2)[target]).square().sum(1)
+    torch.testing.assert_close(ranked_probability_score(logits, target), brier / 2)
+
+
+def test_only_the_tasks_named_are_ranked() -> None:
+    logits = {"severity": torch.randn(3, 4), "prognosis": torch.randn(3, 2)}
+    labels, known = torch.tensor([[1, 0], [3, 1], [0, 1]]), torch.ones(3, 2, dtype=torch.bool)
+    plain, ranked = (masked_loss(logits, labels, known, ("severity", "prognosis"), ranked=r) for r in ((), ("severity",)))
+    assert plain.sums["prognosis"] == ranked.sums["prognosis"]
+    torch.testing.assert_close(ranked.sums["severity"], ranked_probability_score(logits["severity"], labels[:, 0]).sum())
