@@ -188,8 +188,9 @@ def register(
 ) -> None:
     """Refit the chosen backbone on all films and register the bundle as a new version, unless an equal one is registered."""
     from services.console import StudyView
-    from training import gate, promotion, registry
+    from training import promotion, registry
     from training.protocol.summary import compare
+    from training.version_card import findings
 
     with StudyView(out) as view:
         ready = study(recipe, data, workers)
@@ -198,9 +199,9 @@ def register(
         lines = compare(results)
         unit = ready.refit(promotion.pick(ready.recipe, lines), view)
         graph = ready.segmenter(view)
-    folds = gate.fold_figures(ready.recipe, unit.backbone, plan, results)
+    found = findings(ready.recipe, unit.backbone, plan, results, lines, ready.cohorts)
     with out.status("bundling: export, calibration, golden case, input gate"):
-        version, new = registry.register(ready.recipe, unit, lines, folds, graph, ready.tracking, ready.cohorts, prove)
+        version, new = registry.register(ready.recipe, unit, found, graph, ready.tracking, ready.cohorts, prove)
     state = "registered" if new else "already registered"
     out.print(f"{state}: version {version} of {ready.recipe.registered_name} ({unit.backbone.name})")
 

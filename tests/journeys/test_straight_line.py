@@ -24,7 +24,6 @@ from tests.serving.tiny_bundle import encoded
 from tests.training.protocol.tiny import tiny_recipe
 from training.data.cohorts.phantom import PhantomSpec, generate
 from training.evaluation.results import Line
-from training.gate import fold_figures
 from training.learning.fitting import predict
 from training.learning.network import create
 from training.promotion import promote
@@ -35,6 +34,7 @@ from training.protocol.unit import Unit
 from training.registry import register
 from training.settings import Training
 from training.tracking import Tracking, default_uri
+from training.version_card import findings
 
 PHANTOM = PhantomSpec.small(prognosis_films=24, severity_films=24, lung_pairs=10, pixels=(128, 192), canvas=192, seed=1)
 RECIPE = tiny_recipe(
@@ -90,8 +90,8 @@ def journey(new_home: Callable[[], Path], tmp_path_factory: pytest.TempPathFacto
     results = study.results()
     lines = compare(results)
     unit = study.refit(RECIPE.backbones[0], first)
-    folds = fold_figures(RECIPE, unit.backbone, study.plan(first), results)
-    version, _ = register(RECIPE, unit, lines, folds, study.segmenter(first), tracking)
+    found = findings(RECIPE, unit.backbone, study.plan(first), results, lines, study.cohorts)
+    version, _ = register(RECIPE, unit, found, study.segmenter(first), tracking)
     promote(RECIPE.registered_name, version, "champion", "journey", tracking)
     return Journey(tracking, data, first, lines, unit, study, version)
 
@@ -155,8 +155,8 @@ def test_the_same_recipe_again_runs_nothing_and_registers_nothing(journey: Journ
     assert compare(results) == journey.lines
     unit = study.refit(RECIPE.backbones[0], view)
     assert (unit.fingerprint, view.to_run, view.done) == (journey.unit.fingerprint, [0, 0], [])
-    folds = fold_figures(RECIPE, unit.backbone, study.plan(view), results)
-    assert register(RECIPE, unit, journey.lines, folds, study.segmenter(view), journey.tracking) == (journey.version, False)
+    found = findings(RECIPE, unit.backbone, study.plan(view), results, journey.lines, study.cohorts)
+    assert register(RECIPE, unit, found, study.segmenter(view), journey.tracking) == (journey.version, False)
     assert view.stages == {}
 
 
