@@ -1,5 +1,6 @@
 """The whole job on a tiny phantom: files → U-Net → films → units → report → version → alias → answers over HTTP."""
 
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,6 +147,24 @@ def test_the_group_run_holds_mean_and_pooled_figures_as_the_report_shows_them(jo
     assert metrics["pooled_severity_acc"] == pytest.approx(line.pooled["acc"])
     pictures = {artifact.path for artifact in journey.tracking.client.list_artifacts(run_id)}
     assert pictures == {"pooled-prognosis.png", "pooled-severity.png"}
+
+
+def test_the_card_of_the_version_is_of_its_own_films_and_names_none_of_them(journey: Journey, bundle: Bundle) -> None:
+    told = bundle.card
+    assert "generated films (phantoms) only" in told
+    assert "| prognosis | all films | 24 | 24 |" in told
+    assert f"{len(journey.unit.part('train'))} films for training" in told
+    stores = journey.study.films(Watcher())
+    for cohort in journey.study.cohorts:
+        assert all(f"{row.id} " not in told and row.patient not in told for row in cohort.rows)
+        assert all(entry["digest"] not in told for entry in stores[cohort.name].usable.values())
+    assert len(told) < 60_000
+
+
+def test_the_service_gives_out_the_card(service: str, bundle: Bundle) -> None:
+    answer = urllib.request.urlopen(f"{service}/model/card")
+    assert answer.headers.get_content_type() == "text/markdown"
+    assert answer.read().decode() == bundle.card
 
 
 def test_the_same_recipe_again_runs_nothing_and_registers_nothing(journey: Journey) -> None:
