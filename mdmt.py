@@ -16,12 +16,14 @@ from rich.console import Console
 from services import environment
 from services.commands import promotion as promotion_commands
 from services.commands import protocols
+from services.commands.data import data_app
 from services.commands.doctor import doctor
 from services.commands.films import films_app
 from services.commands.launcher import launcher
 from services.commands.phantom import phantom
 from services.commands.segmenter import segmenter_app
 from services.commands.sharing import sharing
+from services.commands.ui import ui
 from services.commands.weights import weights_app
 from services.environment import home, tracking
 from serving.commands import audit, keys_app
@@ -34,9 +36,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(segmenter_app, name="segmenter")
 app.add_typer(weights_app, name="weights")
 app.add_typer(films_app, name="films")
+app.add_typer(data_app, name="data")
 app.add_typer(keys_app, name="keys")
 app.command()(audit)
-for verb in (phantom, doctor, launcher, sharing, *promotion_commands.VERBS, *protocols.VERBS):
+for verb in (phantom, doctor, launcher, sharing, ui, *promotion_commands.VERBS, *protocols.VERBS):
     app.command()(verb)
 out, err = Console(width=None if sys.stdout.isatty() else 165), Console(stderr=True)
 OUR_ROOMS = ("cxr", "training", "services", "serving")
@@ -188,8 +191,9 @@ def register(
 ) -> None:
     """Refit the chosen backbone on all films and register the bundle as a new version, unless an equal one is registered."""
     from services.console import StudyView
-    from training import gate, promotion, registry
+    from training import promotion, registry
     from training.protocol.summary import compare
+    from training.version_card import findings
 
     with StudyView(out) as view:
         ready = study(recipe, data, workers)
@@ -198,9 +202,9 @@ def register(
         lines = compare(results)
         unit = ready.refit(promotion.pick(ready.recipe, lines), view)
         graph = ready.segmenter(view)
-    folds = gate.fold_figures(ready.recipe, unit.backbone, plan, results)
+    found = findings(ready.recipe, unit.backbone, plan, results, lines, ready.cohorts)
     with out.status("bundling: export, calibration, golden case, input gate"):
-        version, new = registry.register(ready.recipe, unit, lines, folds, graph, ready.tracking, ready.cohorts, prove)
+        version, new = registry.register(ready.recipe, unit, found, graph, ready.tracking, ready.cohorts, prove)
     state = "registered" if new else "already registered"
     out.print(f"{state}: version {version} of {ready.recipe.registered_name} ({unit.backbone.name})")
 
@@ -269,14 +273,6 @@ def predict(
     out.print(
         f"{output}: {len(found) - len(refused)} answered, {len(refused)} refused, by {loaded.name} version {loaded.version}"
     )
-
-
-@app.command()
-def ui(port: Annotated[int, typer.Option(min=1)] = 5000) -> None:
-    """Open the MLflow UI over this machine's own tracking database (with MLFLOW_TRACKING_URI set, open that server instead)."""
-    from services.tracking.server import serve_ui
-
-    serve_ui(home(), port)
 
 
 def main() -> None:

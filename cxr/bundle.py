@@ -120,7 +120,7 @@ class Bundle:
             raise BundleError(f"the engine does not load its graphs: {type(error).__name__}", "malformed") from error
         cases = {GOLDEN: self.manifest.golden, **self.manifest.more_golden}
         self.golden = tuple(((folder / name).read_bytes(), case) for name, case in cases.items())
-        self.card = (folder / CARD).read_text()
+        self.card = (folder / CARD).read_text(encoding="utf-8")
         self._alone: Bundle | None = None  # not itself: its memory is to be given back with the last reference from outside
         if alone is not None and alone != threads:
             self._alone = copy.copy(self)

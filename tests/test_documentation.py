@@ -48,7 +48,7 @@ def test_every_path_in_backticks_exists(name: str) -> None:
 @every_document
 def test_every_verb_that_is_mentioned_is_one(name: str) -> None:
     mentioned = set(
-        re.findall(r"mdmt ((?:segmenter |weights |films |keys )?[a-z]+)\b", " ".join(re.findall(r"`+[^`]*`+", text(name))))
+        re.findall(r"mdmt ((?:segmenter |weights |films |keys |data )?[a-z]+)\b", " ".join(re.findall(r"`+[^`]*`+", text(name))))
     )
     assert mentioned <= verbs()
 
@@ -65,7 +65,7 @@ def test_every_make_target_that_is_mentioned_exists(name: str) -> None:
 
 
 def test_the_makefile_calls_verbs_that_exist() -> None:
-    called = set(re.findall(r"\$\(MDMT\) ((?:segmenter |weights |films |keys )?[a-z]+)", text("Makefile")))
+    called = set(re.findall(r"\$\(MDMT\) ((?:segmenter |weights |films |keys |data )?[a-z]+)", text("Makefile")))
     assert called
     assert called <= verbs()
 

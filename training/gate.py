@@ -28,6 +28,7 @@ from training.evaluation.results import Results
 from training.evaluation.statistics import compare
 from training.protocol.plan import Plan
 from training.protocol.recipe import BackboneChoice, Recipe
+from training.protocol.served import served_units
 from training.protocol.unit import Unit
 from training.tracking import Tracking, TrackingError
 
@@ -61,17 +62,10 @@ class Check(BaseModel):
 
 def fold_figures(recipe: Recipe, backbone: BackboneChoice, plan: Plan, results: Results) -> FoldFigures:
     """What is recorded with a version: of the headline task in the group that `promotion.pick` looks at too."""
-    where = (*recipe.served_group, backbone.name, backbone.weights)
-    figures = {
-        (found.repeat, found.fold): {metric: found.figures[metric] for metric in HEADLINE if metric in found.figures}
-        for found in results.units
-        if (found.experiment, found.subset, found.scheme, found.backbone, found.weights) == where
-        and found.task == recipe.headline
-        and found.state == "finished"
-    }
-    units = [u for u in plan.units if (u.experiment, u.subset, u.scheme, u.backbone.name, u.backbone.weights) == where]
     folds = {
-        _tested(unit, recipe.headline): figures[unit.repeat, unit.fold] for unit in units if (unit.repeat, unit.fold) in figures
+        _tested(unit, recipe.headline): {metric: found.figures[metric] for metric in HEADLINE if metric in found.figures}
+        for unit, found in served_units(recipe, backbone, plan, results)
+        if found.task == recipe.headline
     }
     return FoldFigures(task=recipe.headline, scheme=recipe.served_group[2], metric=recipe.pick, folds=folds)
 

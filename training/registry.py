@@ -30,33 +30,32 @@ from training.data.cohorts.phantom.acquisition import expose
 from training.data.cohorts.phantom.plan import held_out_films
 from training.data.films.preparing import graph_digest
 from training.evaluation.calibration import fit_temperature
+from training.evaluation.card import model_card
 from training.evaluation.conformal import ALPHA, thresholds
-from training.evaluation.metrics import HEADLINE
-from training.evaluation.model_card import model_card
 from training.evaluation.results import Line
 from training.evaluation.table import percent
-from training.gate import FOLDS, FoldFigures, recorded
+from training.gate import FOLDS, recorded
 from training.input_gate import gate_of
 from training.learning.network import Network, export_onnx
 from training.protocol.desk import WEIGHTS as UNIT_WEIGHTS
 from training.protocol.execution import untrained
-from training.protocol.recipe import BackboneChoice, Recipe
+from training.protocol.recipe import Recipe
 from training.protocol.unit import Unit
-from training.runs import git_commit
 from training.tracking import Tracking
+from training.version_card import Findings, card_facts
 
-REVISION = 2  # raise it when a bundle of the same unit comes out differently
+REVISION = 3  # raise it when a bundle of the same unit comes out differently
 BUNDLE_TAG = "mdmt.bundle"
 GOLDEN_SEED = 20261123  # no cohort is made with it
 GOLDEN_FILMS = 4
 
 
 def register(
-    recipe: Recipe, unit: Unit, lines: Sequence[Line], folds: FoldFigures, segmenter: Path, tracking: Tracking,
-    cohorts: Sequence[Cohort] = (), prove: bool = False,
+    recipe: Recipe, unit: Unit, found: Findings, segmenter: Path, tracking: Tracking, cohorts: Sequence[Cohort] = (),
+    prove: bool = False,
 ) -> tuple[int, bool]:  # fmt: skip
-    """Bundle the refitted unit and register it, with the figures of every fold (`gate.fold_figures`) and an input gate fitted to the
-    films of `cohorts` (none: the version has no gate). `prove` compares bfloat16 with float32 on these films (`training.precision`).
+    """Bundle the refitted unit and register it, with what the study found (`version_card.findings`) and an input gate fitted to the films
+    of `cohorts` (none: the version has no gate). `prove` compares bfloat16 with float32 on these films (`training.precision`).
 
     Returns (version, whether it is new): an equal bundle is not registered twice.
     """
@@ -69,28 +68,20 @@ def register(
     known = tracking.version_with(recipe.registered_name, BUNDLE_TAG, fingerprint)
     if known is not None:
         if recorded(tracking.client.get_model_version(recipe.registered_name, str(known)).tags) is None:  # older than this record
-            tracking.client.set_model_version_tag(recipe.registered_name, str(known), FOLDS, folds.model_dump_json())
+            tracking.client.set_model_version_tag(recipe.registered_name, str(known), FOLDS, found.folds.model_dump_json())
         tracking.client.set_model_version_tag(recipe.registered_name, str(known), "mdmt.recipe_digest", recipe.digest())
         return known, False
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "bundle"
-        honest = estimates_of(recipe, unit.backbone, lines)
-        write_bundle(folder, recipe, unit, run_id, honest, segmenter, tracking, cohorts, prove, key)
-        tags = {BUNDLE_TAG: fingerprint, "mdmt.recipe": recipe.name, "mdmt.unit": unit.fingerprint, **_estimates(honest)}
+        write_bundle(folder, recipe, unit, run_id, found, segmenter, tracking, cohorts, prove, key)
+        tags = {BUNDLE_TAG: fingerprint, "mdmt.recipe": recipe.name, "mdmt.unit": unit.fingerprint, **_estimates(found.lines)}
         tags["mdmt.recipe_digest"] = recipe.digest()
-        tags[FOLDS] = folds.model_dump_json()
+        tags[FOLDS] = found.folds.model_dump_json()
         return tracking.register(run_id, folder, recipe.registered_name, tags), True
 
 
-def estimates_of(recipe: Recipe, backbone: BackboneChoice, lines: Sequence[Line]) -> list[Line]:
-    """The lines that speak for the served network: same experiment and films, same backbone, started from the same weights."""
-    experiment, subset, _ = recipe.served_group
-    served = (experiment, subset, backbone.name, backbone.weights)
-    return [line for line in lines if (line.experiment, line.subset, line.backbone, line.weights) == served]
-
-
 def write_bundle(
-    folder: Path, recipe: Recipe, unit: Unit, run_id: str, lines: Sequence[Line], segmenter: Path, tracking: Tracking,
+    folder: Path, recipe: Recipe, unit: Unit, run_id: str, found: Findings, segmenter: Path, tracking: Tracking,
     cohorts: Sequence[Cohort], prove: bool, key: str | None,
 ) -> None:  # fmt: skip
     """Everything that a served version is made of, into a new `folder`. `run_id` is the run that trained `unit`; `key` signs."""
@@ -109,20 +100,17 @@ def write_bundle(
     lungs = OnnxSegmenter.from_file(segmenter)
     if gate := gate_of(cohorts, recipe.pipeline, lungs):
         (folder / GATE).write_text(gate.model_dump_json())
-    table = [(line.scheme, line.task, str(line.films), *(percent(line.folds[m]) for m in HEADLINE)) for line in lines]
-    films = {c: sum(s.cohort == c for s in unit.sheet.samples) for c in sorted({s.cohort for s in unit.sheet.samples})}
-    backbone, commit = f"{unit.backbone.name} ({network.origin})", git_commit()
-    card = model_card(
-        recipe.registered_name, tasks, recipe.name, recipe.digest(), commit, backbone, films, temperatures, table
-    )  # fmt: skip
-    (folder / CARD).write_text(card)
+    backbone = f"{unit.backbone.name} ({network.origin})"
+    calibrated_on = {name: len(truth) for name, (_, truth) in judged.items()}
+    facts = card_facts(recipe, unit, found, backbone, temperatures, calibrated_on)
+    (folder / CARD).write_text(model_card(facts), encoding="utf-8")
     lineage = {
         "run": run_id,
         "unit": unit.fingerprint,
         "recipe": recipe.name,
         "recipe_digest": recipe.digest(),
         "data_digest": unit.sheet.digest,
-        "code": commit,
+        "code": facts.commit,
         "backbone": backbone,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -1,5 +1,6 @@
 """The whole job on a tiny phantom: files → U-Net → films → units → report → version → alias → answers over HTTP."""
 
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,6 @@ from tests.serving.tiny_bundle import encoded
 from tests.training.protocol.tiny import tiny_recipe
 from training.data.cohorts.phantom import PhantomSpec, generate
 from training.evaluation.results import Line
-from training.gate import fold_figures
 from training.learning.fitting import predict
 from training.learning.network import create
 from training.promotion import promote
@@ -35,6 +35,7 @@ from training.protocol.unit import Unit
 from training.registry import register
 from training.settings import Training
 from training.tracking import Tracking, default_uri
+from training.version_card import findings
 
 PHANTOM = PhantomSpec.small(prognosis_films=24, severity_films=24, lung_pairs=10, pixels=(128, 192), canvas=192, seed=1)
 RECIPE = tiny_recipe(
@@ -90,8 +91,8 @@ def journey(new_home: Callable[[], Path], tmp_path_factory: pytest.TempPathFacto
     results = study.results()
     lines = compare(results)
     unit = study.refit(RECIPE.backbones[0], first)
-    folds = fold_figures(RECIPE, unit.backbone, study.plan(first), results)
-    version, _ = register(RECIPE, unit, lines, folds, study.segmenter(first), tracking)
+    found = findings(RECIPE, unit.backbone, study.plan(first), results, lines, study.cohorts)
+    version, _ = register(RECIPE, unit, found, study.segmenter(first), tracking)
     promote(RECIPE.registered_name, version, "champion", "journey", tracking)
     return Journey(tracking, data, first, lines, unit, study, version)
 
@@ -148,6 +149,24 @@ def test_the_group_run_holds_mean_and_pooled_figures_as_the_report_shows_them(jo
     assert pictures == {"pooled-prognosis.png", "pooled-severity.png"}
 
 
+def test_the_card_of_the_version_is_of_its_own_films_and_names_none_of_them(journey: Journey, bundle: Bundle) -> None:
+    told = bundle.card
+    assert "generated films (phantoms) only" in told
+    assert "| prognosis | all films | 24 | 24 |" in told
+    assert f"{len(journey.unit.part('train'))} films for training" in told
+    stores = journey.study.films(Watcher())
+    for cohort in journey.study.cohorts:
+        assert all(f"{row.id} " not in told and row.patient not in told for row in cohort.rows)
+        assert all(entry["digest"] not in told for entry in stores[cohort.name].usable.values())
+    assert len(told) < 60_000
+
+
+def test_the_service_gives_out_the_card(service: str, bundle: Bundle) -> None:
+    answer = urllib.request.urlopen(f"{service}/model/card")
+    assert answer.headers.get_content_type() == "text/markdown"
+    assert answer.read().decode() == bundle.card
+
+
 def test_the_same_recipe_again_runs_nothing_and_registers_nothing(journey: Journey) -> None:
     study, view = journey.again(), Watcher()
     assert study.run(view) == Ran(distinct=8, now=0)
@@ -155,8 +174,8 @@ def test_the_same_recipe_again_runs_nothing_and_registers_nothing(journey: Journ
     assert compare(results) == journey.lines
     unit = study.refit(RECIPE.backbones[0], view)
     assert (unit.fingerprint, view.to_run, view.done) == (journey.unit.fingerprint, [0, 0], [])
-    folds = fold_figures(RECIPE, unit.backbone, study.plan(view), results)
-    assert register(RECIPE, unit, journey.lines, folds, study.segmenter(view), journey.tracking) == (journey.version, False)
+    found = findings(RECIPE, unit.backbone, study.plan(view), results, journey.lines, study.cohorts)
+    assert register(RECIPE, unit, found, study.segmenter(view), journey.tracking) == (journey.version, False)
     assert view.stages == {}
 
 

@@ -10,7 +10,8 @@ from cxr.signature import BadKey, new_key
 from tests.training.protocol.tiny import tiny_recipe
 from training.evaluation.results import Line
 from training.protocol.recipe import BackboneChoice, Recipe
-from training.registry import estimates_of, golden_films, golden_names, signing_key
+from training.registry import golden_films, golden_names, signing_key
+from training.version_card import estimates_of
 
 SMALL = BackboneChoice(name="shufflenet_v2_x0_5", weights="scratch")
 LITE = BackboneChoice(name="efficientnet_lite0", weights="imagenet")

@@ -42,6 +42,16 @@ class UnitResult(Setting):
     run_id: str = ""
     seconds: float = 0.0
 
+    def answers(self, scaled: bool = False) -> Predictions:
+        """The test predictions; `scaled` by the temperature that the fold's validation films gave. Raises ValueError without any."""
+        if self.test is None or (scaled and "temperature" not in self.figures):
+            lack = "temperature" if self.test else "test predictions"
+            raise ValueError(f"{self.experiment}/{self.fold} ({self.state}) has no {lack} of {self.task!r}")
+        if not scaled:
+            return self.test
+        powers = self.test.probabilities.clip(1e-12) ** (1 / self.figures["temperature"])
+        return Predictions(self.test.films, self.test.truth, powers / powers.sum(axis=1, keepdims=True), self.test.patients)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Line(Setting):

@@ -1,12 +1,9 @@
-"""The comparison as people read it, and the card that travels with a version."""
+"""The comparison as people read it."""
 
 from dataclasses import replace
 
 import pytest
-from jinja2 import UndefinedError
 
-from cxr.tasks import PROGNOSIS, SEVERITY
-from training.evaluation.model_card import NOTICE, model_card
 from training.evaluation.results import Line
 from training.evaluation.table import HEADER, markdown, percent, rows
 
@@ -71,41 +68,3 @@ def test_the_table_is_markdown_with_equal_columns_also_without_lines() -> None:
         text = markdown(lines)
         assert len(text.splitlines()) == 2 + len(lines) and text.endswith("\n")
         assert {line.count("|") for line in text.splitlines()} == {len(HEADER) + 1}
-
-
-def card(**change: object) -> str:
-    told = {
-        "name": "mdmt 7",
-        "tasks": (PROGNOSIS, SEVERITY),
-        "recipe": "demo",
-        "recipe_digest": "0123456789abcdef",
-        "commit": "fedcba9876543210",
-        "backbone": "resnet18",
-        "films": {"afc": 820, "brixia": 4703},
-        "temperatures": {"prognosis": 1.234, "severity": 0.9},
-        "lines": [("cv", "prognosis", "120", "75.0 ± 7.1", "–", "–", "–")],
-    }
-    return model_card(**(told | change))
-
-
-def test_the_card_says_first_that_it_is_no_medical_device() -> None:
-    heading, _, notice = card().splitlines()[:3]
-    assert heading == "# mdmt 7" and NOTICE in notice and "Not for diagnosis" in notice
-
-
-def test_the_card_names_tasks_classes_data_calibration_and_origin() -> None:
-    text = card()
-    for part in (
-        f"- {PROGNOSIS.title}: MILD, SEVERE\n",
-        f"- {SEVERITY.title}: 0, 1, 2, 3\n",
-        "afc 820, brixia 4703.",
-        "prognosis T = 1.23, severity T = 0.90.",
-        "recipe `demo` (digest 0123456789ab); code fedcba987654.",
-        "| cv | prognosis | 120 | 75.0 ± 7.1 | – | – | – |\n",
-    ):
-        assert part in text
-
-
-def test_a_card_with_something_left_out_is_not_written() -> None:
-    with pytest.raises(UndefinedError):
-        card(tasks=(object(),))

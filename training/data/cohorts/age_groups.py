@@ -4,16 +4,15 @@ The films and the tables are those of `aiforcovid`; the label is the column Age.
 a joint split gives all rows of a person one role, and leaving a centre out leaves its patients out here too.
 """
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
 from cxr.tasks import age_group
+from training.data.attributes import years
 from training.data.cohort import Cohort, CohortError, checked
 from training.data.cohorts import aiforcovid
 
 NAME = "age-groups"
-YEARS = re.compile(r"(\d{1,3})(\.\d+)?")  # some tables count months as a fraction
 
 
 def load(root: Path, releases: tuple[int, ...] = (1, 2, 3)) -> Cohort:
@@ -26,11 +25,9 @@ def load(root: Path, releases: tuple[int, ...] = (1, 2, 3)) -> Cohort:
     for row in aiforcovid.load(root, releases).rows:
         if "age" not in row.attributes:
             continue
-        years = YEARS.fullmatch(row.attributes["age"])
         try:
-            if years is None:
-                raise ValueError(f"Age {row.attributes['age']!r} is no number of years; allowed: 0 to 120")
-            rows.append(replace(row, labels={"age": age_group(int(years[1]))}, attributes={"release": row.attributes["release"]}))
+            group = age_group(years(row.attributes["age"]))
+            rows.append(replace(row, labels={"age": group}, attributes={"release": row.attributes["release"]}))
         except ValueError as error:
             problems.append(f"{row.id}: {error}")
     if not rows and not problems:

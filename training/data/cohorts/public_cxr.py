@@ -2,19 +2,13 @@
 
 Layout (comma-separated, UTF-8 with or without BOM; further columns are ignored):
 
-    <root>/public-prognosis/labels.csv               image (images/<file>), patient_id, centre, label, view, phase, confidence
+    <root>/public-prognosis/labels.csv               image (images/<file>), patient_id, centre, label, view, phase, confidence,
+                                                     where known age (years) and sex
     <root>/brixia-cohen/public-annotations.csv       filename, S-A … S-F, S-Global, J-A … J-F, J-Global   (the official file)
-    <root>/brixia-cohen/index.csv                    filename, patient_id, view, finding
+    <root>/brixia-cohen/index.csv                    filename, patient_id, view, finding, where known age and sex
     <root>/brixia-cohen/images/<filename>
 
-How to build it from the public sources:
-- brixia-cohen: images and annotations are `data/public-cohen-subset` and `data/public-annotations.csv` of GitHub
-  BrixIA/Brixia-score-COVID-19 (CC BY-NC-SA 4.0; images per-image). patient_id is "COHEN-<patientid>" of the metadata.csv of
-  ieee8023/covid-chestxray-dataset (arXiv:2006.11988), by file name; Brescia's own files get "BRESCIA-<n>" or "BRIXIA-<n>".
-- public-prognosis: frontal films of COVID-19 patients from ieee8023/covid-chestxray-dataset ("COHEN-<patientid>"),
-  ml-workgroup/covid-19-image-repository (Hannover, CC BY 3.0) and agchung/Figure1-COVID-chestxray-dataset. SEVERE if any row of
-  the patient records death, intensive care, intubation or non-invasive ventilation; MILD if the outcome is documented without
-  these; else the film is left out. confidence: high (structured fields) or medium (text). phase: when the film was taken.
+docs/public-data.md says how to build it from the public sources; `mdmt data fetch public` checks what is there.
 The same patient_id in both parts is the same person, also where one film goes by two names: this keeps a joint split clean.
 """
 
@@ -24,11 +18,13 @@ from pathlib import Path
 from random import Random
 
 from cxr.tasks import PROGNOSIS, SECOND, severity_category, zone_scores
+from training.data.attributes import AGE_BAND, age_band
 from training.data.cohort import Cohort, CohortError, Row, checked
 from training.data.cohorts.tables import read_table, records
 
 PARTS = ("prognosis", "severity")
 PHASES = ("before_icu", "not_in_icu", "icu_or_intubated", "after_icu", "unknown")
+ABOUT = ("age", "sex")
 READERS = ("S", "J")
 ZONES = "ABCDEF"
 SHUFFLE_SEED = 0
@@ -41,8 +37,9 @@ def load(root: Path, part: str, phases: tuple[str, ...] | None = None, reader: s
     `phases` (prognosis only) keeps the films taken in these phases of the disease: with ("before_icu", "not_in_icu") the label
     is still a forecast; None keeps all. `shuffled` (prognosis only) deals the outcomes out anew among the patients, a control in which
     there is nothing to learn. `reader` (severity only) is the senior ("S") or the junior ("J") radiologist.
-    Row ids are file names; patients are patient_id as written; attributes: view, and phase, confidence or finding, zones, global,
-    second (the other reader's zones). Severity has the zones, the global score and the other reader's category as `further` labels.
+    Row ids are file names; patients are patient_id as written; attributes, where the tables tell them: view, sex, age_group (a band of
+    AGE; no age is kept), and phase, confidence or finding, zones, global, second (the other reader's zones). Severity has the zones, the
+    global score and the other reader's category as `further` labels.
     Raises CohortError with every offending row, and for an option that does not exist or does not apply to the part.
     """
     name = f"public-{part}"
@@ -65,7 +62,7 @@ def _prognosis(name: str, folder: Path, phases: tuple[str, ...]) -> Cohort:
     columns = ("image", "patient_id", "centre", "label", "view", "phase", "confidence")
     rows: list[Row] = []
     problems: list[str] = []
-    for number, cells in records(read_table(name, folder / "labels.csv", columns)):
+    for number, cells in records(read_table(name, folder / "labels.csv", columns, ABOUT)):
         try:
             _require(cells, "image", "patient_id", "centre", "label")
             if cells["phase"] not in PHASES:
@@ -73,7 +70,7 @@ def _prognosis(name: str, folder: Path, phases: tuple[str, ...]) -> Cohort:
             if cells["phase"] in phases:
                 image = folder / cells["image"]
                 labels = {"prognosis": PROGNOSIS.index(cells["label"])}
-                attributes = {key: cells[key] for key in ("view", "phase", "confidence") if cells[key]}
+                attributes = _told(cells, "view", "phase", "confidence")
                 rows.append(Row(image.name, image, cells["patient_id"], cells["centre"], labels, attributes))
         except ValueError as error:
             problems.append(f"labels.csv row {number}: {error}")
@@ -91,7 +88,7 @@ def _severity(name: str, root: Path, reader: str) -> Cohort:
     folder = root / "brixia-cohen"
     columns = [f"{name}-{column}" for name in READERS for column in (*ZONES, "Global")]
     annotations = read_table(name, folder / "public-annotations.csv", ("filename", *columns))
-    index = read_table(name, folder / "index.csv", ("filename", "patient_id"), ("view", "finding"))
+    index = read_table(name, folder / "index.csv", ("filename", "patient_id"), ("view", "finding", *ABOUT))
     problems = _mismatches(list(index["filename"]), list(annotations["filename"]))
     about = {cells["filename"]: cells for _, cells in records(index)}
     rows: list[Row] = []
@@ -123,13 +120,23 @@ def _scored(folder: Path, cells: dict[str, str], zones: tuple[int, ...], second:
     centre = CENTRES.get(cells["patient_id"].split("-")[0])
     if centre is None:
         raise ValueError(f"patient_id {cells['patient_id']!r} tells no centre; allowed beginnings: {', '.join(CENTRES)}")
-    told = {key: cells[key] for key in ("view", "finding") if cells.get(key)}
-    attributes = {**told, "zones": "".join(map(str, zones)), "global": str(sum(zones)), "second": "".join(map(str, second))}
+    attributes = {
+        **_told(cells, "view", "finding"),
+        "zones": "".join(map(str, zones)),
+        "global": str(sum(zones)),
+        "second": "".join(map(str, second)),
+    }
     image = folder / "images" / cells["filename"]
     further = {f"zone-{zone.lower()}": score for zone, score in zip(ZONES, zones, strict=True)}
     further |= {"global": sum(zones), SECOND.name: severity_category(sum(second))}
     labels = {"severity": severity_category(sum(zones))}
     return Row(image.name, image, cells["patient_id"], centre, labels, attributes, further)
+
+
+def _told(cells: dict[str, str], *columns: str) -> dict[str, str]:
+    """Attributes that the row tells, and sex and band of age. Raises ValueError for an age that is none."""
+    band = {AGE_BAND: age_band(cells["age"])} if cells.get("age") else {}
+    return {key: cells[key] for key in (*columns, "sex") if cells.get(key)} | band
 
 
 def _mismatches(index: list[str], annotations: list[str]) -> list[str]:

@@ -60,15 +60,7 @@ class Group:
     def pooled(self, scaled: bool = False) -> Predictions:
         """All test films of the first repeat (further repeats ask about the same films again); `scaled` by each fold's temperature."""
         first = min(unit.repeat for unit in self.measured)
-        return pooled([_predictions(unit, scaled) for unit in self.measured if unit.repeat == first])
-
-
-def _predictions(unit: UnitResult, scaled: bool) -> Predictions:
-    assert unit.test is not None  # only measured units are pooled
-    if not scaled:
-        return unit.test
-    powers = unit.test.probabilities.clip(1e-12) ** (1 / unit.figures["temperature"])
-    return Predictions(unit.test.films, unit.test.truth, powers / powers.sum(axis=1, keepdims=True), unit.test.patients)
+        return pooled([unit.answers(scaled) for unit in self.measured if unit.repeat == first])
 
 
 def label(unit: UnitResult) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from training.evaluation.model_card import NOTICE
+from training.evaluation.card.facts import NOTICE
 from training.evaluation.report import (
     backbones,
     centres,

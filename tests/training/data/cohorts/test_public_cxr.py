@@ -82,6 +82,23 @@ def test_severity_films_are_scored_by_the_reader_asked_for(root: Path) -> None:
     assert senior.rows[1].attributes == {"view": "PA", "finding": "Pneumonia", "zones": "010000", "global": "1"}
 
 
+def test_sex_and_a_band_of_age_are_told_and_no_age(root: Path) -> None:
+    write(root / "public-prognosis/labels.csv", f"{LABELS},age,sex", "images/a.png,COHEN-1,ITALY,MILD,PA,not_in_icu,high,,67,F",
+          "images/b.jpg,HANN-x,HANNOVER,SEVERE,AP,unknown,high,,,M")  # fmt: skip
+    first, second = public_cxr.load(root, "prognosis").rows
+    assert first.attributes == {"view": "PA", "phase": "not_in_icu", "confidence": "high", "sex": "F", "age_group": "65-79"}
+    assert second.attributes == {"view": "AP", "phase": "unknown", "confidence": "high", "sex": "M"}
+    write(root / "brixia-cohen/index.csv", f"{INDEX},age,sex", "a.png,COHEN-1,,PA,,80,M", "immagine 2.png,BRIXIA-1,,,,,",
+          "0.jpg,BRESCIA-1,,,,,")  # fmt: skip
+    told = {row.id: row.attributes.get("age_group") for row in public_cxr.load(root, "severity").rows}
+    assert told == {"a.png": "80-and-over", "immagine 2.png": None, "0.jpg": None}
+
+
+def test_an_age_that_is_none_is_listed_with_its_row(root: Path) -> None:
+    write(root / "public-prognosis/labels.csv", f"{LABELS},age", "images/a.png,COHEN-1,ITALY,MILD,PA,not_in_icu,high,,170")
+    assert "labels.csv row 2: Age '170' is no number of years; allowed: 0 to 120" in problems(root, "prognosis")
+
+
 def test_the_same_person_has_the_same_key_in_both_parts(root: Path) -> None:
     both = [{row.patient for row in public_cxr.load(root, part).rows} for part in public_cxr.PARTS]
     assert both[0] & both[1] == {"COHEN-1"}

@@ -89,6 +89,11 @@ def generate(root: Path, spec: PhantomSpec, workers: int = 2, progress: Progress
     return report
 
 
+def is_generated(film: Path) -> bool:
+    """Whether the file lies in a folder that a phantom was made in."""
+    return any((folder / NOTICE).is_file() for folder in film.parents)
+
+
 def make(root: str, film: plan.FilmPlan) -> float:
     """Renders and writes one film, and its mask if planned; returns the share of the film that is lung, 0..1."""
     exposure = expose(film)

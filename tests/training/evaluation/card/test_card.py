@@ -1,0 +1,76 @@
+"""The card that travels with a version: what a person must find in it, and what nobody may."""
+
+from dataclasses import replace
+
+import pytest
+from jinja2 import UndefinedError
+
+from cxr.tasks import PROGNOSIS, SEVERITY
+from tests.training.evaluation.card.facts import facts
+from training.evaluation.card import NOTICE, model_card
+
+SECTIONS = (
+    "What it answers", "Intended use", "Data", "How it was made", "Honest estimate", "Subgroups", "Calibration", "Failure cases",
+    "Limits", "TRIPOD+AI checklist", "CLAIM checklist",
+)  # fmt: skip
+
+
+def test_the_card_says_first_that_it_is_no_medical_device() -> None:
+    heading, _, notice = model_card(facts()).splitlines()[:3]
+    assert heading == "# mdmt-test" and NOTICE in notice and "Not for diagnosis" in notice
+
+
+def test_the_card_has_every_section_once_and_in_order() -> None:
+    assert [line[3:] for line in model_card(facts()).splitlines() if line.startswith("## ")] == list(SECTIONS)
+
+
+def test_the_card_names_tasks_classes_data_calibration_and_origin() -> None:
+    text = model_card(facts())
+    for part in (
+        f"- {PROGNOSIS.title}: MILD ({PROGNOSIS.meaning[0]}), SEVERE (",
+        f"- {SEVERITY.title}: 0 (",
+        "- **public**: Public radiographs of somebody. 35 films of 18 patients, 4 further films left out",
+        "Centres (films): A 20, B 12, C 3.",
+        "Classes of prognosis (films): MILD 13, SEVERE 22.",
+        "Told by the tables (films): sex 23.",
+        "prognosis T = 1.23 from 9 validation films, severity T = 0.90 from 8 validation films.",
+        "recipe `demo` (a few films; digest 0123456789ab); code fedcba987654; seed 7.",
+        "26 films for training, 9 films for validation.",
+        "| cv | prognosis | 35 | 75.0 ± 7.1 | – | – | – |\n",
+        "No data set tells age group, view, phase, so",
+    ):
+        assert part in text
+
+
+def test_calibration_shows_errors_before_and_after_coverage_of_every_class_and_abstention() -> None:
+    cells = ("1.500 ± 0.000", "0.200 ± 0.000", "0.100 ± 0.000", "0.400 ± 0.000", "0.300 ± 0.000",
+             "MILD 88.0 % ± 0.0, SEVERE 92.0 % ± 0.0", "25.0 % ± 0.0", "80.0 % ± 0.0")  # fmt: skip
+    assert f"| prognosis | 35 | 1 | {' | '.join(cells)} |" in model_card(facts())
+
+
+def test_what_no_fold_measured_is_told_and_not_made_up() -> None:
+    (judged,) = facts().judged
+    silent = replace(judged, folds=(replace(judged.folds[0], figures={}),))
+    (row,) = [line for line in model_card(facts(judged=(silent,))).splitlines() if line.startswith("| prognosis | 35 | 1 |")]
+    assert row.count("not measured") == 9
+
+
+def test_a_version_of_phantoms_says_so_and_one_of_real_films_does_not() -> None:
+    (cohort,) = facts().cohorts
+    drawn = model_card(facts(cohorts=(replace(cohort, generated=True),)))
+    assert "generated films (phantoms) only" in drawn.splitlines()[4]
+    assert "no person's film was used" in drawn
+    assert "phantom" not in model_card(facts()).lower()
+
+
+def test_no_film_and_no_patient_is_in_the_card() -> None:
+    assert "digest-" not in model_card(facts())
+
+
+def test_without_test_films_the_card_says_that_there_are_no_figures() -> None:
+    assert "No fold of the served experiment has test films" in model_card(facts(judged=()))
+
+
+def test_a_card_with_something_left_out_is_not_written() -> None:
+    with pytest.raises(UndefinedError):
+        model_card(facts(tasks=(object(),)))
