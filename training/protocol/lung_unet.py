@@ -15,10 +15,8 @@ from typing import NamedTuple
 
 from filelock import FileLock
 
-from cxr.segmentation import OnnxSegmenter
 from training import runs
-from training.data.lung_pairs import LungPair, dice, load_arrays, read_pairs, split_pairs
-from training.evaluation.contact_sheet import Panel, contact_sheet
+from training.data.lung_pairs import LungPair, read_pairs, split_pairs
 from training.protocol.recipe import RecipeError
 from training.settings import SegmenterSettings
 from training.tracking import Tracking
@@ -28,6 +26,7 @@ REVISION = 2  # raise it when the same pairs and settings give another graph
 PRESETS: dict[str, Callable[[], SegmenterSettings]] = {
     "demo": SegmenterSettings.demo,
     "real": SegmenterSettings.real,
+    "real-lungs": SegmenterSettings.real_lungs,
     "smoke": lambda: SegmenterSettings.demo(epochs=6),
 }
 Progress = Callable[[int, int], None]  # epochs done, epochs in all
@@ -93,6 +92,45 @@ def registered_dice(fingerprint: str, tracking: Tracking) -> str:
     return tracking.client.get_model_version(NAME, str(version)).tags["mdmt.test_dice"] if version else "not registered"
 
 
+class Tried(NamedTuple):
+    """A U-Net that was trained on pairs: its preset, the share of odd films among its training films, CPU seconds, and of the served
+    kind of lung the best mean Dice of validation films and the mean and lowest Dice of held-out ones."""
+
+    preset: str
+    odd: float
+    val: float
+    test: float
+    worst: float
+    cpu_seconds: float
+
+
+def tried(pairs_folder: Path, tracking: Tracking) -> list[Tried]:
+    """Every preset that a U-Net was trained by on these pairs, as its run recorded it."""
+    pairs, found = read_pairs(pairs_folder), []
+    for preset, settings in ((name, make()) for name, make in PRESETS.items()):
+        for run in tracking.runs(kind="segmenter", fingerprint=_fingerprint(pairs, settings))[:1]:
+            slug, figures = _short(settings.definition), run.data.metrics
+            val = max(point.value for point in tracking.client.get_metric_history(run.info.run_id, f"val_dice_{slug}"))
+            test, worst = (figures[f"test_dice_{slug}_{of}"] for of in ("mean", "worst"))
+            found.append(Tried(preset, settings.odd, val, test, worst, figures["cpu_seconds"]))
+    return found
+
+
+def graph_of(definition: str, pairs_folder: Path, preset: str, tracking: Tracking) -> Path | None:
+    """The ONNX graph of a kind of lung that is learnt along and not served; None where the U-Net's run has kept none, as those
+    before there was one. The U-Net must be trained."""
+    wanted = _wanted(pairs_folder, preset)
+    run = tracking.runs(kind="segmenter", fingerprint=wanted.fingerprint)[0]
+    name = f"{_short(definition)}.onnx"
+    kept = {item.path for item in tracking.client.list_artifacts(run.info.run_id)}
+    return tracking.file_of(run, name) if name in kept else None
+
+
+def held_out(pairs_folder: Path, preset: str) -> tuple[LungPair, ...]:
+    """The pairs that a U-Net of this preset has neither learnt from nor been chosen by."""
+    return split_pairs(read_pairs(pairs_folder), _settings(preset).seed).test
+
+
 def _settings(preset: str) -> SegmenterSettings:
     if preset not in PRESETS:
         raise RecipeError(f"unknown segmenter preset {preset!r}; known: {', '.join(PRESETS)}")
@@ -104,7 +142,10 @@ def _fingerprint(pairs: Sequence[LungPair], settings: SegmenterSettings) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
     rows = sorted([p.id, content(p.image), content(p.mask), p.patient, p.definition] for p in pairs)
-    deciding = {"pairs": rows, "settings": asdict(settings), "code": [REVISION, metadata.version("torch")]}
+    chosen = asdict(settings)
+    if not settings.odd:
+        del chosen["odd"]  # U-Nets from before there was a choice keep their fingerprint
+    deciding = {"pairs": rows, "settings": chosen, "code": [REVISION, metadata.version("torch")]}
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
 
@@ -135,11 +176,16 @@ def _train(
 
         desk = tracking.home / "segmenters" / f"{fingerprint[:12]}.training"
         result = train_segmenter(pairs, settings, each_epoch, desk, fingerprint)
-        graph, folder, size = Path(work) / "graph.onnx", Path(work) / "model", settings.size
+        graph, folder, others, size = Path(work) / "graph.onnx", Path(work) / "model", Path(work) / "others", settings.size
         export_onnx(result, graph)
+        others.mkdir()
+        for definition in set(result.definitions) - {
+            settings.definition
+        }:  # not served, but held-out films of theirs are judged by them
+            export_onnx(result, others / f"{_short(definition)}.onnx", definition)
         onnx_flavour.save(graph, folder, [("film", "float32", (-1, 1, size, size))], [("lungs", "float32", (-1, 1, size, size))])
         figures = {f"test_dice_{_short(n)}_{k}": v for n, summary in result.test.items() for k, v in asdict(summary).items()}
-        run.log_outcome({**figures, "cpu_seconds": result.cpu_seconds, "seconds": result.seconds})
+        run.log_outcome({**figures, "cpu_seconds": result.cpu_seconds, "seconds": result.seconds}, others)
         version = tracking.register(
             run.run_id, folder, NAME, tags | {"mdmt.test_dice": f"{result.test[settings.definition].mean:.4f}"}
         )
@@ -150,17 +196,3 @@ def _train(
 def _short(definition: str) -> str:
     """Definition → a name that MLflow takes for a metric."""
     return "_".join("".join(c if c.isalnum() else " " for c in definition).split())
-
-
-def write_sheet(pairs_folder: Path, preset: str, graph: Path, path: Path, most: int = 24) -> None:
-    """Contact sheet PNG of the held-out pairs: the mask found over the mask drawn. Stays on this machine: it shows films."""
-    settings = PRESETS[preset]()
-    test = split_pairs(read_pairs(pairs_folder), settings.seed).test
-    chosen = [pair for pair in test if pair.definition == settings.definition][:most]
-    arrays = load_arrays(chosen, settings.size)
-    segmenter = OnnxSegmenter.from_file(graph, threads=settings.threads)
-    panels = []
-    for film, lungs in zip(arrays.films, arrays.lungs, strict=True):
-        found = segmenter.probability(film)
-        panels.append(Panel(film, found, lungs, f"Dice {dice(found >= 0.5, lungs):.3f}"))
-    contact_sheet(panels, path)
