@@ -13,8 +13,8 @@ from training.evidence.lung_overlap import Overlap, of_humans, on_spoilt, overla
 from training.evidence.oddities import Judged, ask, patients_of
 from training.evidence.rates import Rate
 from training.input_gate import is_enough
-from training.protocol import lung_unet
-from training.protocol.lung_unet import Tried
+from training.protocol import lung_record, lung_unet
+from training.protocol.lung_record import Tried
 from training.protocol.study import Study, View
 
 MOST = 400  # films of each cohort that the gate is shown
@@ -34,14 +34,14 @@ class GateFound:
 
 @dataclass(frozen=True)
 class Findings:
-    """`held` are the overlaps of the held-out pairs, `served` the kind of lung that is served, `unjudged` kinds without a graph.
-    `humans` is (patient, Dice) of two annotators; `spoilt` the Dice of served held-out pairs by what was done to the film. `verdicts`
-    counts the frontal films; on `both` of them two lungs were found, `both_unseen` is that of patients the U-Net has not seen (None
-    where there are none). `gate` None: too few films."""
+    """`held` are the overlaps of the held-out pairs, `served` the kind of lung that is served, `unjudged` kinds without a graph, with what
+    the run recorded of them. `humans` is (patient, Dice) of two annotators; `spoilt` the Dice of served held-out pairs by what was done
+    to the film. `verdicts` counts the frontal films; on `both` of them two lungs were found, `both_unseen` is that of patients the U-Net
+    has not seen (None where there are none). `gate` None: too few films."""
 
     served: str
     held: Sequence[Overlap]
-    unjudged: Sequence[str]
+    unjudged: Mapping[str, Mapping[str, float]]
     humans: Sequence[tuple[str, float]]
     spoilt: Mapping[str, Sequence[float]]
     verdicts: Mapping[str, int]
@@ -58,7 +58,7 @@ def find(study: Study, view: View) -> Findings:
     pairs, apart = read_pairs(folder), lung_unet.held_out(folder, choice.preset)
     served, segmenters = lung_unet.PRESETS[choice.preset]().definition, {}
     for definition in sorted({pair.definition for pair in apart}):
-        of_kind = graph if definition == served else lung_unet.graph_of(definition, folder, choice.preset, study.tracking)
+        of_kind = graph if definition == served else lung_record.graph_of(definition, folder, choice.preset, study.tracking)
         if of_kind is not None:
             segmenters[definition] = OnnxSegmenter.from_file(of_kind)
     held = overlaps(apart, segmenters, spec.threshold)
@@ -67,13 +67,16 @@ def find(study: Study, view: View) -> Findings:
     return Findings(
         served=served,
         held=held,
-        unjudged=sorted({pair.definition for pair in apart} - segmenters.keys()),
+        unjudged={
+            kind: lung_record.recorded(kind, folder, choice.preset, study.tracking)
+            for kind in sorted({pair.definition for pair in apart} - segmenters.keys())
+        },
         humans=of_humans(pairs),
         spoilt=on_spoilt([one for one in held if one.pair.definition == served], segmenters[served], spec.threshold),
         verdicts=verdicts,
         both=both,
         both_unseen=both_unseen,
-        tried=lung_unet.tried(folder, study.tracking),
+        tried=lung_record.tried(folder, study.tracking),
         gate=_gate(study, segmenters[served], view),
     )
 

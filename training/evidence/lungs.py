@@ -14,7 +14,7 @@ from training.evidence.lung_overlap import Overlap, mean_of, median_of
 from training.evidence.oddities import RULE
 from training.evidence.page import Part, picture
 from training.evidence.rates import Rate
-from training.protocol.lung_unet import Tried
+from training.protocol.lung_record import Tried
 from training.protocol.study import Study, View
 
 CHART, SHEET, WORST = "lungs-dice.png", "lungs-worst.png", 20
@@ -48,7 +48,7 @@ def blocks(preset: str, found: Findings) -> list[str]:
         "### Found lungs on drawn ones",
         as_markdown(("source", "lung", "films", "patients", "Dice, mean", "median", "worst", "IoU, mean"), _overlap_rows(found)),
         *_beside_humans(found),
-        *[f"Not judged: “{kind}”. The run of this U-Net keeps no graph for it; train it again." for kind in found.unjudged],
+        *[_unjudged(kind, figures) for kind, figures in found.unjudged.items()],
         picture(CHART, "Dice of every held-out film by source, beside the agreement of two annotators"),
         "The same films of the served kind, spoilt before they are shown:",
         as_markdown(("film", "films", "Dice, mean", "worst"), [_spoilt_row(*item) for item in found.spoilt.items()]),
@@ -117,6 +117,14 @@ def _beside_humans(found: Findings) -> list[str]:
         f"On the {len(twice)} held-out films that two annotators drew, they agree by {theirs:.3f} in the mean, and the U-Net with the "
         f"first by {ours:.3f}."
     ]
+
+
+def _unjudged(kind: str, figures: Mapping[str, float]) -> str:
+    return (
+        f"“{kind}” could not be judged film by film: the run of this U-Net was made before graphs were kept for what is not served. On its "
+        f"{figures['films']:.0f} held-out films it recorded Dice {figures['mean']:.3f} in the mean, {figures['median']:.3f} in the median, "
+        f"{figures['worst']:.3f} at worst; there are no intervals."
+    )
 
 
 def _spoilt_row(name: str, values: Sequence[float]) -> Row:

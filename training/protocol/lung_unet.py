@@ -62,7 +62,7 @@ def find_segmenter(pairs_folder: Path, preset: str, tracking: Tracking) -> LungU
 
 def _wanted(pairs_folder: Path, preset: str) -> _Wanted:
     settings, pairs = _settings(preset), read_pairs(pairs_folder)
-    return _Wanted(pairs, settings, _fingerprint(pairs, settings))
+    return _Wanted(pairs, settings, fingerprint_of(pairs, settings))
 
 
 def _folder(wanted: _Wanted, tracking: Tracking) -> Path:
@@ -92,40 +92,6 @@ def registered_dice(fingerprint: str, tracking: Tracking) -> str:
     return tracking.client.get_model_version(NAME, str(version)).tags["mdmt.test_dice"] if version else "not registered"
 
 
-class Tried(NamedTuple):
-    """A U-Net that was trained on pairs: its preset, the share of odd films among its training films, CPU seconds, and of the served
-    kind of lung the best mean Dice of validation films and the mean and lowest Dice of held-out ones."""
-
-    preset: str
-    odd: float
-    val: float
-    test: float
-    worst: float
-    cpu_seconds: float
-
-
-def tried(pairs_folder: Path, tracking: Tracking) -> list[Tried]:
-    """Every preset that a U-Net was trained by on these pairs, as its run recorded it."""
-    pairs, found = read_pairs(pairs_folder), []
-    for preset, settings in ((name, make()) for name, make in PRESETS.items()):
-        for run in tracking.runs(kind="segmenter", fingerprint=_fingerprint(pairs, settings))[:1]:
-            slug, figures = _short(settings.definition), run.data.metrics
-            val = max(point.value for point in tracking.client.get_metric_history(run.info.run_id, f"val_dice_{slug}"))
-            test, worst = (figures[f"test_dice_{slug}_{of}"] for of in ("mean", "worst"))
-            found.append(Tried(preset, settings.odd, val, test, worst, figures["cpu_seconds"]))
-    return found
-
-
-def graph_of(definition: str, pairs_folder: Path, preset: str, tracking: Tracking) -> Path | None:
-    """The ONNX graph of a kind of lung that is learnt along and not served; None where the U-Net's run has kept none, as those
-    before there was one. The U-Net must be trained."""
-    wanted = _wanted(pairs_folder, preset)
-    run = tracking.runs(kind="segmenter", fingerprint=wanted.fingerprint)[0]
-    name = f"{_short(definition)}.onnx"
-    kept = {item.path for item in tracking.client.list_artifacts(run.info.run_id)}
-    return tracking.file_of(run, name) if name in kept else None
-
-
 def held_out(pairs_folder: Path, preset: str) -> tuple[LungPair, ...]:
     """The pairs that a U-Net of this preset has neither learnt from nor been chosen by."""
     return split_pairs(read_pairs(pairs_folder), _settings(preset).seed).test
@@ -137,7 +103,7 @@ def _settings(preset: str) -> SegmenterSettings:
     return PRESETS[preset]()
 
 
-def _fingerprint(pairs: Sequence[LungPair], settings: SegmenterSettings) -> str:
+def fingerprint_of(pairs: Sequence[LungPair], settings: SegmenterSettings) -> str:
     def content(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -170,7 +136,7 @@ def _train(
     ):
 
         def each_epoch(epoch: Epoch) -> None:
-            figures = {f"val_dice_{_short(name)}": value for name, value in epoch.dice.items()}
+            figures = {f"val_dice_{slug(name)}": value for name, value in epoch.dice.items()}
             run.log_epoch(epoch.number, {"train_loss": epoch.loss, **figures})
             progress(epoch.number + 1)
 
@@ -182,9 +148,9 @@ def _train(
         for definition in set(result.definitions) - {
             settings.definition
         }:  # not served, but held-out films of theirs are judged by them
-            export_onnx(result, others / f"{_short(definition)}.onnx", definition)
+            export_onnx(result, others / f"{slug(definition)}.onnx", definition)
         onnx_flavour.save(graph, folder, [("film", "float32", (-1, 1, size, size))], [("lungs", "float32", (-1, 1, size, size))])
-        figures = {f"test_dice_{_short(n)}_{k}": v for n, summary in result.test.items() for k, v in asdict(summary).items()}
+        figures = {f"test_dice_{slug(n)}_{k}": v for n, summary in result.test.items() for k, v in asdict(summary).items()}
         run.log_outcome({**figures, "cpu_seconds": result.cpu_seconds, "seconds": result.seconds}, others)
         version = tracking.register(
             run.run_id, folder, NAME, tags | {"mdmt.test_dice": f"{result.test[settings.definition].mean:.4f}"}
@@ -193,6 +159,6 @@ def _train(
     return version
 
 
-def _short(definition: str) -> str:
+def slug(definition: str) -> str:
     """Definition → a name that MLflow takes for a metric."""
     return "_".join("".join(c if c.isalnum() else " " for c in definition).split())
