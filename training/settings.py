@@ -176,7 +176,8 @@ class SegmenterSettings:
 
     @classmethod
     def real_lungs(cls, **changes: Any) -> Self:
-        """The same with odd films among them."""
+        """The same with odd films among them. Not better on the same pairs: validation Dice 0.955 instead of 0.957, test Dice 0.943
+        mean, 0.704 worst (n = 45), 0.975 without the heart (n = 28), in 1,246 CPU seconds beside other work."""
         return cls.real(**({"odd": 0.25} | changes))
 
     @classmethod

@@ -18,6 +18,7 @@ from training.protocol.lung_record import Tried
 from training.protocol.study import Study, View
 
 CHART, SHEET, WORST = "lungs-dice.png", "lungs-worst.png", 20
+ENOUGH = 5  # held-out films drawn twice, for a mean to say something
 GOAL_SOURCE = "V7"
 DICE_GOAL, BOTH_GOAL, GATE_GOAL = 0.95, 0.97, 0.95
 GOAL_HEADER = ("goal", "found", "")
@@ -110,7 +111,7 @@ def _row(name: str, definition: str, scored: Sequence[tuple[str, float]]) -> Row
 
 def _beside_humans(found: Findings) -> list[str]:
     twice = [(one.dice, one.humans) for one in found.held if one.humans is not None]
-    if not twice:
+    if len(twice) < ENOUGH:
         return []
     ours, theirs = (fmean(values) for values in zip(*twice, strict=True))
     return [

@@ -125,6 +125,13 @@ def test_the_text_names_what_was_not_judged_what_was_tried_and_what_was_not_aske
     assert "Too few films to fit a gate to" in text
 
 
+def test_annotators_and_unet_are_compared_on_the_same_films_where_enough_were_drawn_twice(place: Place) -> None:
+    one = replace(place.found.held[0], dice=0.9, humans=0.8)
+    few, enough = ("\n".join(blocks("real", replace(place.found, held=[one] * n))) for n in (4, 5))
+    assert "they agree by" not in few
+    assert "On the 5 held-out films that two annotators drew, they agree by 0.800 in the mean" in enough
+
+
 def test_too_few_films_give_no_gate_and_no_error(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lung_findings, "MOST", 10)
     assert lung_findings._gate(place.study, segmenter(), Quiet()) is None
