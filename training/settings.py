@@ -140,7 +140,7 @@ class SegmenterSettings:
 
     `definition` is the kind of lung that is exported and that chooses the best epoch. `channels` per level, each level half the
     size of the one before; `size` in pixels must be divisible by 2 to the power of the levels. `bfloat16` trains in half precision;
-    validation, test and export stay float32.
+    validation, test and export stay float32. `odd` is the share of training films shown inverted, turned, cut or as if taken in bed.
     """
 
     definition: str = BEHIND_HEART
@@ -151,6 +151,7 @@ class SegmenterSettings:
     size: int = 256
     channels: tuple[int, ...] = (16, 32, 64, 128, 256)
     bfloat16: bool = False
+    odd: float = 0.0
     seed: int = 0
     threads: int = 2
 
@@ -160,6 +161,8 @@ class SegmenterSettings:
             raise ValueError(f"size {self.size} does not divide by {unit}, as {len(self.channels)} levels need; try {unit * 4}")
         if self.epochs < 1 or self.batch < 2:
             raise ValueError(f"found {self.epochs} epochs, batch {self.batch}; at least 1 epoch and 2 films per batch are needed")
+        if not 0 <= self.odd <= 1:
+            raise ValueError(f"odd is a share of films, 0 to 1; found {self.odd}")
 
     @classmethod
     def real(cls, **changes: Any) -> Self:
@@ -170,6 +173,12 @@ class SegmenterSettings:
         (n = 28, JSRT), in 454 seconds and 677 CPU seconds (`mdmt segmenter train --recipe real-cxr`).
         """
         return cls(**({"epochs": 40, "bfloat16": fast_bfloat16()} | changes))
+
+    @classmethod
+    def real_lungs(cls, **changes: Any) -> Self:
+        """The same with odd films among them. Not better on the same pairs: validation Dice 0.955 instead of 0.957, test Dice 0.943
+        mean, 0.704 worst (n = 45), 0.975 without the heart (n = 28), in 1,246 CPU seconds beside other work."""
+        return cls.real(**({"odd": 0.25} | changes))
 
     @classmethod
     def demo(cls, **changes: Any) -> Self:

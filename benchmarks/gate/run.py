@@ -5,18 +5,15 @@ last fifth, five times; then it is fitted to all, and asked about pictures of ot
 """
 
 import argparse
-import csv
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from sklearn.model_selection import GroupKFold
 
 from benchmarks import page
 from benchmarks.clock import middle, spent
-from benchmarks.gate.cases import AS_IT_IS, SPOILT, Gray, Shown, as_fitted, oddities, of_cohorts, other_pictures, outcome
-from benchmarks.gate.report import Evaluated, Rate, blocks
+from benchmarks.gate.report import Evaluated, blocks
 from benchmarks.page import ROOT
 from cxr.gate import Gate
 from cxr.measures import measure
@@ -27,7 +24,10 @@ from services.console import StudyView
 from services.environment import tracking
 from services.executors.process import ProcessExecutor
 from training.data.cohort import CohortError
-from training.input_gate import FOLDS, fit_gate, is_enough
+from training.evidence.gate_cases import Gray, as_fitted, oddities, of_cohorts, other_pictures, outcome
+from training.evidence.gate_rates import held_out, without
+from training.evidence.oddities import patients_of
+from training.input_gate import is_enough
 from training.protocol.recipe import Recipe, RecipeError, find_data, load_recipe
 from training.protocol.study import Study
 
@@ -63,31 +63,12 @@ def _evaluated(recipe: Recipe, folder: Path | None, most: int) -> Evaluated:
     films = as_fitted(shown)
     if not is_enough(films):
         raise RecipeError(f"{len(films)} films are too few for a gate")
-    known = _patients_of(data / "oddities")
-    gate = Gate(fit_gate([film for film in films if film.patient not in known]))
+    gate = without(shown, patients_of(data / "oddities"))
     files = {**oddities(data / "oddities"), **other_pictures()}
     said = {name: outcome(content, recipe.pipeline, segmenter, gate) for name, content in files.items()}
     milliseconds = _milliseconds(gate, read(files["photograph: temple"]).pixels.astype("uint8"), recipe.pipeline, segmenter)
     assert gate.model is not None
-    return Evaluated(recipe.name, gate.model, _held_out(shown), said, milliseconds)
-
-
-def _patients_of(folder: Path) -> set[str]:
-    """Patients whose films are among the oddities: a gate that is asked about them must not have seen them."""
-    table = folder / "oddities.csv"
-    return {row["patient_id"] for row in csv.DictReader(table.open(encoding="utf-8"))} if table.is_file() else set()
-
-
-def _held_out(shown: Sequence[Shown]) -> dict[str, Rate]:
-    """By kind of picture: how many are let through by gates that were fitted to other patients. Without lungs counts as refused."""
-    passed = {kind: [0, 0] for kind in (AS_IT_IS, *SPOILT)}
-    for fitting, held in GroupKFold(FOLDS).split(shown, groups=[film.patient for film in shown]):
-        gate = Gate(fit_gate(as_fitted([shown[i] for i in fitting])))
-        assert gate.model is not None
-        for kind, measured in (found for i in held for found in shown[i].measured.items()):
-            passed[kind][0] += measured is not None and gate.score(measured) <= gate.model.threshold
-            passed[kind][1] += 1
-    return {kind: Rate(*counts) for kind, counts in passed.items()}
+    return Evaluated(recipe.name, gate.model, held_out(shown), said, milliseconds)
 
 
 def _milliseconds(gate: Gate, gray: Gray, spec: PipelineSpec, segmenter: OnnxSegmenter) -> dict[str, float]:

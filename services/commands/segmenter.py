@@ -17,12 +17,12 @@ def train(
     recipe: Annotated[str, typer.Option(help="Name of a shipped recipe (demo, paper, …) or path of a .json file.")] = "demo",
     data: Annotated[Optional[Path], typer.Option(help="Data folder; default: the recipe's own.")] = None,  # noqa: UP045
     pairs: Annotated[Optional[Path], typer.Option(help="Folder with pairs.csv, instead of the recipe's.")] = None,  # noqa: UP045
-    preset: Annotated[Optional[str], typer.Option(help="demo, real or smoke, instead of the recipe's.")] = None,  # noqa: UP045
+    preset: Annotated[Optional[str], typer.Option(help="demo, real, real-lungs or smoke, instead of the recipe's.")] = None,  # noqa: UP045
     sheet: Annotated[Optional[Path], typer.Option(help="Contact sheet PNG of held-out films: keep it local.")] = None,  # noqa: UP045
 ) -> None:
     """Train, log and register the lung U-Net on image/mask pairs, unless an equal one is registered."""
     from services.console import StudyView
-    from training.protocol import lung_unet
+    from training.protocol import lung_sheet, lung_unet
     from training.protocol.recipe import find_data, load_recipe
 
     choice = load_recipe(recipe)
@@ -33,4 +33,4 @@ def train(
         unet = lung_unet.ensure_segmenter(folder, preset, tracked, lambda epoch, n: view.stage("lung U-Net", epoch, n))
     out.print(f"lung U-Net: {unet.graph}; Dice on held-out pairs: {lung_unet.registered_dice(unet.fingerprint, tracked)}")
     if sheet:
-        lung_unet.write_sheet(folder, preset, unet.graph, sheet)
+        lung_sheet.write_sheet(folder, preset, unet.graph, sheet)

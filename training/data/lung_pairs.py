@@ -33,13 +33,16 @@ COLUMNS = ("id", "image", "mask", "patient_id", "definition")
 
 @dataclass(frozen=True)
 class LungPair:
-    """A film and its mask, a 0/255 PNG of the film's size. `definition` is BEHIND_HEART or WITHOUT_HEART."""
+    """A film and its mask, a 0/255 PNG of the film's size. `definition` is BEHIND_HEART or WITHOUT_HEART; `second` is the mask of another
+    annotator where there is one, `source` the collection that the pair is from, empty where the table does not say."""
 
     id: str
     image: Path
     mask: Path
     patient: str
     definition: str
+    second: Path | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,10 @@ class PairArrays:
 
 
 def read_pairs(root: Path) -> tuple[LungPair, ...]:
-    """`root`/pairs.csv (columns COLUMNS, paths relative to `root`) → pairs sorted by id; CohortError lists all that is wrong."""
+    """`root`/pairs.csv (columns COLUMNS, and if there are any "second_mask" and "dataset"; paths relative to `root`) → pairs sorted by id.
+
+    CohortError lists all that is wrong.
+    """
     table = root / "pairs.csv"
     if not table.is_file():
         raise CohortError("lung-masks", [f"{table} is not there; needed: a CSV file with the columns {', '.join(COLUMNS)}"])
@@ -74,14 +80,19 @@ def read_pairs(root: Path) -> tuple[LungPair, ...]:
     problems = [f"{name}: listed {n} times; once is allowed" for name, n in Counter(r["id"] for r in listed).items() if n > 1]
     pairs = []
     for row in listed:
-        pair = LungPair(row["id"], root / row["image"], root / row["mask"], row["patient_id"].strip(), row["definition"].strip())
-        files = (("image", pair.image), ("mask", pair.mask))
+        given = row["definition"].strip()
+        pair = LungPair(
+            id=row["id"], image=root / row["image"], mask=root / row["mask"], patient=row["patient_id"].strip(),
+            definition=SPELLINGS.get(given, ""), second=root / second if (second := row.get("second_mask")) else None,
+            source=(row.get("dataset") or "").strip(),
+        )  # fmt: skip
+        files = [("image", pair.image), ("mask", pair.mask), *([("second mask", pair.second)] if pair.second else [])]
         problems += [f"{pair.id}: {kind} {path.relative_to(root)} is missing" for kind, path in files if not path.is_file()]
         if not pair.patient:
             problems.append(f"{pair.id}: patient_id is empty; a key per person keeps their films together")
-        if pair.definition not in SPELLINGS:
-            problems.append(f"{pair.id}: definition {pair.definition!r} is unknown; allowed: {', '.join(map(repr, SPELLINGS))}")
-        pairs.append(LungPair(pair.id, pair.image, pair.mask, pair.patient, SPELLINGS.get(pair.definition, "")))
+        if not pair.definition:
+            problems.append(f"{pair.id}: definition {given!r} is unknown; allowed: {', '.join(map(repr, SPELLINGS))}")
+        pairs.append(pair)
     if problems or not pairs:
         raise CohortError("lung-masks", problems or ["pairs.csv has no rows"])
     return tuple(sorted(pairs, key=lambda pair: pair.id))
@@ -115,13 +126,31 @@ def load_arrays(pairs: Sequence[LungPair], size: int) -> PairArrays:
     films, lungs = np.empty((len(pairs), size, size), np.uint8), np.empty((len(pairs), size, size), np.bool_)
     for i, pair in enumerate(pairs):
         gray = to_gray8(read(pair.image.read_bytes()).pixels)
-        with Image.open(pair.mask) as stored:
-            mask = stored.convert("L")
-        if mask.size != gray.shape[::-1]:
-            raise CohortError("lung-masks", [f"{pair.id}: the mask is {mask.size}, its film {gray.shape[::-1]} (width, height)"])
         films[i] = np.asarray(Image.fromarray(gray).resize((size, size), Image.Resampling.BILINEAR))
-        lungs[i] = np.asarray(mask.resize((size, size), Image.Resampling.BILINEAR)) >= 128
+        lungs[i] = _squeezed(pair, pair.mask, gray.shape, size)
     return PairArrays(films, lungs, tuple(pair.definition for pair in pairs))
+
+
+def agreement(pair: LungPair, size: int) -> float:
+    """Dice of two annotators on one film, both masks squeezed to `size`×`size` as `load_arrays` does. ValueError for a pair without
+    a second mask."""
+    if pair.second is None:
+        raise ValueError(f"{pair.id} has no second mask; agreement is of pairs that have one")
+    with Image.open(pair.mask) as stored:
+        shape = (stored.height, stored.width)
+    first, second = (_squeezed(pair, path, shape, size) for path in (pair.mask, pair.second))
+    return dice(first, second)
+
+
+def _squeezed(pair: LungPair, path: Path, shape: tuple[int, ...], size: int) -> NDArray[np.bool_]:
+    """A mask (H, W) of `shape`, its film's → bool (size, size)."""
+    with Image.open(path) as stored:
+        mask = stored.convert("L")
+    if mask.size != shape[::-1]:
+        name = "mask" if path == pair.mask else "second mask"
+        raise CohortError("lung-masks", [f"{pair.id}: the {name} is {mask.size}, its film {shape[::-1]} (width, height)"])
+    lungs: NDArray[np.bool_] = np.asarray(mask.resize((size, size), Image.Resampling.BILINEAR)) >= 128
+    return lungs
 
 
 def dice(found: NDArray[np.bool_], drawn: NDArray[np.bool_]) -> float:

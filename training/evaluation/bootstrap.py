@@ -3,7 +3,7 @@
 Persons are drawn, not films: two films of one person are nearly one observation, and drawing films would make intervals too narrow.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,22 @@ def intervals(
 
 def _pair(ends: NDArray[np.float64]) -> tuple[float, float]:
     return float(ends[0]), float(ends[1])
+
+
+def interval_of(
+    values: Sequence[float], persons: Sequence[str], of: Callable[[NDArray[np.float64]], np.floating], draws: int = 1000,
+    level: float = 0.95, seed: int = 0,
+) -> tuple[float, float]:  # fmt: skip
+    """(low, high) of a figure `of` the values, one for each film of the `persons`: a mean, a median. ValueError without values."""
+    if not values:
+        raise ValueError("no values; an interval needs at least one")
+    films = np.asarray(values, dtype=np.float64)
+    drawn = [
+        of(np.repeat(films, often.astype(int)))
+        for block in weights_of(np.asarray(persons), len(films), draws, seed)
+        for often in block
+    ]
+    return _pair(np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]))
 
 
 def weights_of(patients: NDArray[np.generic] | None, films: int, draws: int, seed: int) -> Iterator[NDArray[np.float64]]:

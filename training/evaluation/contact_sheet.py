@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ class Panel:
     caption: str = ""
 
 
-def contact_sheet(panels: Sequence[Panel], path: Path, columns: int = 6, side: int = 224) -> None:
+def contact_sheet(panels: Sequence[Panel], path: Path | BytesIO, columns: int = 6, side: int = 224) -> None:
     """Write a PNG grid of `columns` films, each within `side`×`side` pixels: found lungs outlined orange, drawn ones blue.
 
     Probabilities are outlined at 0.5. ValueError without panels or columns.

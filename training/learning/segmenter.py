@@ -230,7 +230,7 @@ def _batches(
         lungs = torch.from_numpy(arrays.lungs[chosen]).float()[:, None]
         # One generator per film and epoch, so neither the batch size nor the order changes what happens to a film.
         generators = [np.random.default_rng([settings.seed, epoch, int(i)]) for i in chosen]
-        yield *augment(films, lungs, generators), channels[torch.from_numpy(chosen)]
+        yield *augment(films, lungs, generators, settings.odd), channels[torch.from_numpy(chosen)]
 
 
 @contextmanager

@@ -91,8 +91,8 @@ def estimate(plan: Plan, known: Measured) -> Estimate:
         last = max(unit.parents, key=lambda parent: ends[parent][1], default=None)
         earlier = ends[last] if last else (0.0, 0.0)
         ends[fingerprint], before[fingerprint] = (earlier[0] + hours[fingerprint][0], earlier[1] + hours[fingerprint][1]), last
-    link: str | None = max(ends, key=lambda f: ends[f][1])
-    critical, chain = ends[link], []
+    link: str | None = max(ends, key=lambda f: ends[f][1], default=None)  # None: a recipe of films and lungs alone
+    critical, chain = ends[link] if link else (0.0, 0.0), []
     while link:
         chain.append(plan.distinct[link].title)
         link = before[link]

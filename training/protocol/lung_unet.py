@@ -15,10 +15,8 @@ from typing import NamedTuple
 
 from filelock import FileLock
 
-from cxr.segmentation import OnnxSegmenter
 from training import runs
-from training.data.lung_pairs import LungPair, dice, load_arrays, read_pairs, split_pairs
-from training.evaluation.contact_sheet import Panel, contact_sheet
+from training.data.lung_pairs import LungPair, read_pairs, split_pairs
 from training.protocol.recipe import RecipeError
 from training.settings import SegmenterSettings
 from training.tracking import Tracking
@@ -28,6 +26,7 @@ REVISION = 2  # raise it when the same pairs and settings give another graph
 PRESETS: dict[str, Callable[[], SegmenterSettings]] = {
     "demo": SegmenterSettings.demo,
     "real": SegmenterSettings.real,
+    "real-lungs": SegmenterSettings.real_lungs,
     "smoke": lambda: SegmenterSettings.demo(epochs=6),
 }
 Progress = Callable[[int, int], None]  # epochs done, epochs in all
@@ -63,7 +62,7 @@ def find_segmenter(pairs_folder: Path, preset: str, tracking: Tracking) -> LungU
 
 def _wanted(pairs_folder: Path, preset: str) -> _Wanted:
     settings, pairs = _settings(preset), read_pairs(pairs_folder)
-    return _Wanted(pairs, settings, _fingerprint(pairs, settings))
+    return _Wanted(pairs, settings, fingerprint_of(pairs, settings))
 
 
 def _folder(wanted: _Wanted, tracking: Tracking) -> Path:
@@ -93,18 +92,26 @@ def registered_dice(fingerprint: str, tracking: Tracking) -> str:
     return tracking.client.get_model_version(NAME, str(version)).tags["mdmt.test_dice"] if version else "not registered"
 
 
+def held_out(pairs_folder: Path, preset: str) -> tuple[LungPair, ...]:
+    """The pairs that a U-Net of this preset has neither learnt from nor been chosen by."""
+    return split_pairs(read_pairs(pairs_folder), _settings(preset).seed).test
+
+
 def _settings(preset: str) -> SegmenterSettings:
     if preset not in PRESETS:
         raise RecipeError(f"unknown segmenter preset {preset!r}; known: {', '.join(PRESETS)}")
     return PRESETS[preset]()
 
 
-def _fingerprint(pairs: Sequence[LungPair], settings: SegmenterSettings) -> str:
+def fingerprint_of(pairs: Sequence[LungPair], settings: SegmenterSettings) -> str:
     def content(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
     rows = sorted([p.id, content(p.image), content(p.mask), p.patient, p.definition] for p in pairs)
-    deciding = {"pairs": rows, "settings": asdict(settings), "code": [REVISION, metadata.version("torch")]}
+    chosen = asdict(settings)
+    if not settings.odd:
+        del chosen["odd"]  # U-Nets from before there was a choice keep their fingerprint
+    deciding = {"pairs": rows, "settings": chosen, "code": [REVISION, metadata.version("torch")]}
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
 
@@ -129,17 +136,22 @@ def _train(
     ):
 
         def each_epoch(epoch: Epoch) -> None:
-            figures = {f"val_dice_{_short(name)}": value for name, value in epoch.dice.items()}
+            figures = {f"val_dice_{slug(name)}": value for name, value in epoch.dice.items()}
             run.log_epoch(epoch.number, {"train_loss": epoch.loss, **figures})
             progress(epoch.number + 1)
 
         desk = tracking.home / "segmenters" / f"{fingerprint[:12]}.training"
         result = train_segmenter(pairs, settings, each_epoch, desk, fingerprint)
-        graph, folder, size = Path(work) / "graph.onnx", Path(work) / "model", settings.size
+        graph, folder, others, size = Path(work) / "graph.onnx", Path(work) / "model", Path(work) / "others", settings.size
         export_onnx(result, graph)
+        others.mkdir()
+        for definition in set(result.definitions) - {
+            settings.definition
+        }:  # not served, but held-out films of theirs are judged by them
+            export_onnx(result, others / f"{slug(definition)}.onnx", definition)
         onnx_flavour.save(graph, folder, [("film", "float32", (-1, 1, size, size))], [("lungs", "float32", (-1, 1, size, size))])
-        figures = {f"test_dice_{_short(n)}_{k}": v for n, summary in result.test.items() for k, v in asdict(summary).items()}
-        run.log_outcome({**figures, "cpu_seconds": result.cpu_seconds, "seconds": result.seconds})
+        figures = {f"test_dice_{slug(n)}_{k}": v for n, summary in result.test.items() for k, v in asdict(summary).items()}
+        run.log_outcome({**figures, "cpu_seconds": result.cpu_seconds, "seconds": result.seconds}, others)
         version = tracking.register(
             run.run_id, folder, NAME, tags | {"mdmt.test_dice": f"{result.test[settings.definition].mean:.4f}"}
         )
@@ -147,20 +159,6 @@ def _train(
     return version
 
 
-def _short(definition: str) -> str:
+def slug(definition: str) -> str:
     """Definition → a name that MLflow takes for a metric."""
     return "_".join("".join(c if c.isalnum() else " " for c in definition).split())
-
-
-def write_sheet(pairs_folder: Path, preset: str, graph: Path, path: Path, most: int = 24) -> None:
-    """Contact sheet PNG of the held-out pairs: the mask found over the mask drawn. Stays on this machine: it shows films."""
-    settings = PRESETS[preset]()
-    test = split_pairs(read_pairs(pairs_folder), settings.seed).test
-    chosen = [pair for pair in test if pair.definition == settings.definition][:most]
-    arrays = load_arrays(chosen, settings.size)
-    segmenter = OnnxSegmenter.from_file(graph, threads=settings.threads)
-    panels = []
-    for film, lungs in zip(arrays.films, arrays.lungs, strict=True):
-        found = segmenter.probability(film)
-        panels.append(Panel(film, found, lungs, f"Dice {dice(found >= 0.5, lungs):.3f}"))
-    contact_sheet(panels, path)

@@ -15,7 +15,18 @@ from cxr.tasks import TASKS
 from training.protocol.experiments import EXPERIMENTS, Experiment, in_order
 from training.settings import Training
 
-RECIPES = ("demo", "paper", "authors-code", "real-cxr", "real-severity", "real-prognosis", "smoke", "link", "link-cut")
+RECIPES = (
+    "demo",
+    "paper",
+    "authors-code",
+    "real-cxr",
+    "real-lungs",
+    "real-severity",
+    "real-prognosis",
+    "smoke",
+    "link",
+    "link-cut",
+)
 SERVED = "mdmt"  # the experiment whose refit is registered
 
 
@@ -77,7 +88,7 @@ class SegmenterChoice(_Value):
     """The lung U-Net: `pairs` is a folder of image/mask pairs relative to the data folder, `preset` a set of training numbers."""
 
     pairs: str = "lung-masks"
-    preset: Literal["demo", "real", "smoke"]
+    preset: Literal["demo", "real", "real-lungs", "smoke"]
 
 
 class Tuned(_Value):
@@ -122,7 +133,7 @@ class Recipe(_Value):
     authors' code does). `pick`: the backbone that is refitted and registered has the highest mean of this metric of task `headline`
     over the folds of the first scheme and the last subset. `threads` of a unit on a CPU are part of its result: sums are rounded in
     another order. `tuned`: subset/fold → what `mdmt tune` found for it. `evidence`: the module of `training.evidence` that says what the
-    study has shown (docs/evidence.md).
+    study has shown (docs/evidence.md). Without `experiments` nothing but U-Net and films is made, which only `evidence` can show.
 
     `gpus_per_unit` above 1: so many processes train one unit, each on a GPU and on its part of every batch (`learning/distributed.py`).
     Batches, learning rate and loss stay those of one process. BatchNorm sees whole batches (SyncBatchNorm). With device "cpu" these
@@ -158,6 +169,11 @@ class Recipe(_Value):
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
         in_order(self.experiments, self.known_experiments)
+        if not self.experiments and self.evidence is None:
+            raise ValueError(
+                f"no experiments and no evidence: nothing would come of it. Name experiments of {', '.join(self.known_experiments)}, or "
+                "set evidence"
+            )
         names = [cohort.name for cohort in self.cohorts]
         for scheme in self.schemes:
             if scheme.primary is not None and scheme.primary not in names:

@@ -291,6 +291,7 @@ class Study:
 
     def report(self, results: Results, folder: Path) -> None:
         """Write the report on these into `folder` (no units, no tables), and log all that is there to MLflow as a run of its own."""
+        folder.mkdir(parents=True, exist_ok=True)
         if results.units:
             write_report(results, folder)
         experiment_id = self.tracking.experiment(f"mdmt-{self.recipe.name}")

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from training.data.cohort import CohortError
-from training.data.lung_pairs import BEHIND_HEART, SPELLINGS, WITHOUT_HEART, LungPair, load_arrays, read_pairs, split_pairs
+from training.data.lung_pairs import (
+    BEHIND_HEART,
+    SPELLINGS,
+    WITHOUT_HEART,
+    LungPair,
+    agreement,
+    load_arrays,
+    read_pairs,
+    split_pairs,
+)
 
 REAL = Path(os.environ.get("MDMT_REAL_CXR", Path(__file__).parents[4] / "shared/data/real-cxr")) / "lung-masks"
 
@@ -118,6 +127,27 @@ def test_a_mask_of_another_size_than_its_film_is_refused_by_id(tmp_path: Path) -
     Image.new("L", (80, 91)).save(root / "masks/p0.png")
     with pytest.raises(CohortError, match=r"p0: the mask is \(80, 91\), its film \(80, 90\)"):
         load_arrays(read_pairs(root), size=64)
+
+
+def test_a_second_annotator_and_the_collection_are_read_where_the_table_has_them(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "f", [{"second_mask": "masks/p1.png"}, {"second_mask": ""}])
+    first, other = read_pairs(root)
+    assert (first.second, other.second, first.source) == (root / "masks/p1.png", None, "TEST")
+    assert agreement(first, 64) == 1.0
+    half = np.zeros((90, 80), np.uint8)
+    half[20:45, 10:35] = 255
+    Image.fromarray(half).save(root / "masks/p1.png")
+    assert agreement(first, 64) == pytest.approx(2 / 3, abs=0.02)
+    with pytest.raises(ValueError, match="p1 has no second mask"):
+        agreement(other, 64)
+    Image.new("L", (80, 91)).save(root / "masks/p1.png")
+    with pytest.raises(CohortError, match=r"p0: the second mask is \(80, 91\)"):
+        agreement(first, 64)
+
+
+def test_a_second_mask_that_is_listed_and_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match=r"p0: second mask masks/none\.png is missing"):
+        read_pairs(write_folder(tmp_path / "f", [{"second_mask": "masks/none.png"}]))
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the folder with real films and masks is not here (MDMT_REAL_CXR)")

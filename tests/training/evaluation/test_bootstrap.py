@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cxr.engine import softmax
 from cxr.tasks import PROGNOSIS, SEVERITY, Task
 from training.evaluation import bootstrap
-from training.evaluation.bootstrap import CLASSWISE, METRICS, intervals
+from training.evaluation.bootstrap import CLASSWISE, METRICS, interval_of, intervals
 from training.evaluation.metrics import Predictions, evaluate
 
 TASKS = st.sampled_from([PROGNOSIS, SEVERITY])
@@ -117,3 +117,14 @@ def test_a_centre_of_970_films_takes_well_under_a_second() -> None:
 def test_what_cannot_be_drawn_is_refused(n: int, draws: int, level: float) -> None:
     with pytest.raises(ValueError, match=f"found {n} films, {draws} draws, level {level}"):
         intervals(PROGNOSIS, some_predictions(PROGNOSIS, 0, n), draws, level)
+
+
+def test_the_interval_of_a_mean_is_that_of_the_normal_law_and_wider_where_films_share_persons() -> None:
+    values = np.random.default_rng(0).normal(5, 2, 400)
+    low, high = interval_of(list(values), [str(i) for i in range(400)], np.mean, draws=2000)
+    half = 1.96 * values.std() / 20
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.04)
+    twins = interval_of([*values, *values], [str(i) for i in range(400)] * 2, np.mean, draws=2000)
+    assert twins == pytest.approx((low, high), abs=1e-9)  # a person's second film, equal to the first, tells nothing
+    with pytest.raises(ValueError, match="no values"):
+        interval_of([], [], np.mean)

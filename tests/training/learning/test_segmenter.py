@@ -12,8 +12,9 @@ from PIL import Image
 
 from training.data.lung_pairs import BEHIND_HEART, WITHOUT_HEART, LungPair
 from training.evaluation.contact_sheet import Panel, contact_sheet
+from training.learning import lung_augmentation
 from training.learning.checkpoint import ForeignCheckpoint
-from training.learning.lung_augmentation import augment
+from training.learning.lung_augmentation import ODD, augment
 from training.learning.segmenter import Epoch, LungNetwork, export_onnx, train_segmenter
 from training.settings import SegmenterSettings, fast_bfloat16
 
@@ -190,6 +191,43 @@ def test_augmentation_depends_on_the_film_alone_and_moves_mask_with_film() -> No
     for film, mask in zip(moved, masks, strict=True):
         assert film[mask == 1].median() > film[mask == 0].median() + 0.3
         assert not torch.equal(mask, lungs[0])
+
+
+@pytest.mark.parametrize("way", sorted(set(ODD), key=lambda way: way.__name__))
+def test_an_odd_film_keeps_its_mask_on_its_lungs(way, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lung_augmentation, "ODD", (way,))
+    lungs = torch.zeros(24, 1, 64, 64)
+    lungs[:, :, 10:50, 15:35] = 1  # taller than wide, left of the middle
+    films = 0.7 - lungs * 0.6
+    shown, masks = augment(films, lungs, [np.random.default_rng([5, i]) for i in range(24)], odd=1.0)
+    assert float(shown.min()) >= 0 and float(shown.max()) <= 1 and set(masks.unique().tolist()) == {0.0, 1.0}
+    darker = [float(film[mask == 1].median() < 0.75 * film[mask == 0].median()) for film, mask in zip(shown, masks, strict=True)]
+    taller = [float(mask.any(1).sum() > 1.2 * mask.any(0).sum()) for mask in masks[:, 0]]
+    area = float(masks.mean() / lungs.mean())
+    plain = float(augment(films, lungs, [np.random.default_rng([5, i]) for i in range(24)])[1].mean() / lungs.mean())
+    found = {
+        "_inverted": np.mean(darker) < 0.2,
+        "_turned": np.mean(taller) < 0.8,
+        "_cropped": area > 1.3 * plain,
+        "_bedside": area < 0.8 * plain,
+    }
+    assert found[way.__name__]
+
+
+def test_without_odd_films_augmentation_is_as_it_always_was_and_a_share_of_them_is_odd() -> None:
+    films = torch.rand(200, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    lungs = (films > 0.5).float()
+
+    def masks(odd: float) -> torch.Tensor:
+        return augment(films, lungs, [np.random.default_rng([1, i]) for i in range(200)], odd)[1]
+
+    other = (masks(0.0) != masks(0.3)).flatten(1).any(1).float().mean()
+    assert 0.15 < float(other) < 0.35  # 0.3, but for inverted films, whose masks stay
+
+
+def test_a_share_of_odd_films_is_a_share() -> None:
+    with pytest.raises(ValueError, match=r"found 1\.5"):
+        SegmenterSettings(odd=1.5)
 
 
 def test_the_contact_sheet_shows_every_film_with_both_outlines(tmp_path: Path) -> None:

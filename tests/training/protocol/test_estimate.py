@@ -68,3 +68,8 @@ def test_a_unit_is_expected_to_end_halfway_and_unmeasured_backbones_are_scaled_t
     assert twice == pytest.approx({fingerprint: 2 * seconds for fingerprint, seconds in plain.items()})
     elsewhere = expected_seconds(units, {(BACKBONE, 64, "cuda"): 9.0})
     assert elsewhere == plain
+
+
+def test_a_recipe_without_experiments_takes_no_hours() -> None:
+    found = estimate(plan(recipe(experiments=(), evidence="lungs")), {})
+    assert (found.units, found.hours, found.critical, found.chain) == (0, (0, 0), (0.0, 0.0), ())

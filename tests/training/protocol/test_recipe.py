@@ -55,7 +55,9 @@ def test_the_order_of_keys_does_not_change_a_digest_and_any_value_does(tmp_path:
 
 
 def test_an_unknown_recipe_is_refused_with_the_shipped_ones() -> None:
-    with pytest.raises(RecipeError, match="no recipe 'demmo'; shipped: demo, paper, authors-code, real-cxr, smoke"):
+    with pytest.raises(
+        RecipeError, match="no recipe 'demmo'; shipped: demo, paper, authors-code, real-cxr, real-lungs, real-severity"
+    ):
         load_recipe("demmo")
 
 
@@ -105,3 +107,8 @@ def test_data_is_the_given_folder_or_the_first_of_the_recipes_own_that_exists(tm
     assert (find_data(recipe, None), find_data(recipe, given)) == (tmp_path, given)
     with pytest.raises(RecipeError, match=r"no data for recipe 'demo' in .*nowhere: give its folder with --data"):
         find_data(recipe, tmp_path / "nowhere")
+
+
+def test_a_recipe_that_would_show_nothing_is_refused_and_one_of_evidence_alone_is_not(tmp_path: Path) -> None:
+    assert "no experiments and no evidence: nothing would come of it" in refusal(tmp_path, experiments=[])
+    assert load_recipe(written(tmp_path, content(experiments=[], evidence="lungs"))).experiments == ()

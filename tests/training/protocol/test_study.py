@@ -10,10 +10,12 @@ from services.executors.process import ProcessExecutor
 from tests.training.protocol.test_execution import FEW, on_disk, quick
 from tests.training.protocol.test_plan import NOWHERE
 from training.data.films import FILMS
+from training.promotion import pick
 from training.protocol.desk import WEIGHTS
 from training.protocol.plan import Plan, make_plan
-from training.protocol.recipe import Recipe
+from training.protocol.recipe import Recipe, RecipeError
 from training.protocol.study import Ran, Study
+from training.protocol.summary import compare
 from training.protocol.unit import Unit
 from training.runs import pruned
 from training.tracking import Tracking, default_uri
@@ -114,3 +116,15 @@ def test_a_unit_that_fails_too_often_is_quarantined_the_others_finish_and_the_re
     assert study.run_plan(plan, view).now == 0
     study.claims.forgive()
     assert study.run_plan(plan, view) == Ran(distinct=10, now=8)
+
+
+def test_a_study_of_evidence_alone_runs_no_unit_reports_its_evidence_and_has_nothing_to_register(place: Place) -> None:
+    recipe = quick(experiments=(), evidence="lungs")
+    assert place.run(recipe) == (Ran(distinct=0, now=0), [])
+    study, folder = place.study(recipe), place.tracking.home / "report"
+    study._plan = place.plan(recipe)
+    results = study.results()
+    study.report(results, folder)
+    assert not list(folder.iterdir())
+    with pytest.raises(RecipeError, match="has no 'mdmt' result"):
+        pick(recipe, compare(results))

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr.errors import FilmError
+from cxr.errors import FilmError, NotFrontalChest
 from cxr.gate import Gate
 from cxr.intensity import to_gray8
 from cxr.measures import Measured, measure
 from cxr.pipeline import PipelineSpec, look, prepare
+from cxr.quality import flags
 from cxr.reading import TRAINING, read
 from cxr.segmentation import Segmenter
 from training.data.cohort import Cohort
@@ -40,7 +41,7 @@ class Shown(NamedTuple):
     measured: dict[str, Measured | None]
 
 
-def of_cohorts(cohorts: list[Cohort], spec: PipelineSpec, segmenter: Segmenter, most: int) -> Iterator[Shown]:
+def of_cohorts(cohorts: Sequence[Cohort], spec: PipelineSpec, segmenter: Segmenter, most: int) -> Iterator[Shown]:
     """Up to `most` films of each cohort, as they are and spoilt in one way, every second one in all ways."""
     kinds = list(SPOILING)
     for cohort in cohorts:
@@ -67,12 +68,31 @@ def as_fitted(films: Sequence[Shown]) -> list[GateFilm]:
     return found
 
 
-def outcome(data: bytes, spec: PipelineSpec, segmenter: Segmenter, gate: Gate) -> tuple[str, float | None]:
-    """What the service says to a file: "answered", or the code and reason of its refusal; and the score."""
+class Said(NamedTuple):
+    """What the service says to a file: its quality flags, or the code of the refusal and the gate's reason; and the gate's score."""
+
+    code: str = ""
+    reason: str = ""
+    score: float | None = None
+    flags: tuple[str, ...] = ()
+
+    @property
+    def answered(self) -> bool:
+        return not self.code
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.code, self.reason))) or ", ".join(("answered", *self.flags))
+
+
+def outcome(data: bytes, spec: PipelineSpec, segmenter: Segmenter, gate: Gate) -> Said:
+    """What the service says to a file."""
     try:
-        return "answered", prepare(data, spec, segmenter, gate=gate).score
+        film = prepare(data, spec, segmenter, gate=gate)
+    except NotFrontalChest as error:
+        return Said(error.code, error.reason, error.score)
     except FilmError as error:
-        return f"{error.code} {getattr(error, 'reason', '')}".strip(), getattr(error, "score", None)
+        return Said(error.code)
+    return Said(score=film.score, flags=tuple(map(str, flags(film, spec))))
 
 
 def other_pictures() -> dict[str, bytes]:
