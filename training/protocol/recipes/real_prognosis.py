@@ -39,14 +39,14 @@ def recipe(**changes: Any) -> Recipe:
         "data": ("data/real-cxr", "../shared/data/real-cxr"),
         "cohorts": (prognosis, severity),
         "segmenter": SegmenterChoice(preset="real"),
-        "pipeline": PipelineSpec(size=112),
+        "pipeline": PipelineSpec(size=96),
         "backbones": BACKBONES,
         "schemes": (
             Scheme(kind="cv", folds=5),
             Scheme(kind="loco", primary="prognosis", centres=("EAST_ASIA", "HANNOVER", "ITALY", "SPAIN")),
         ),
         "subsets": (Subset(name="all"),),
-        "training": Training(batch_size=16, max_epochs=14, patience=5, warmup_epochs=2, dropout=0.3, learning_rate=5e-4),
+        "training": Training(batch_size=16, max_epochs=12, patience=4, warmup_epochs=2, dropout=0.3, learning_rate=5e-4),
         "experiments": ("stl-prognosis", "stl-severity", "ft", "mdmt", WITH_ZONES.name),
         "own_experiments": (WITH_ZONES,),
         "batch_norm": "reestimate",
@@ -62,7 +62,7 @@ def variants() -> dict[str, Recipe]:
     shuffled = CohortSource(name="prognosis", reader="public_cxr", path=".", options={"part": "prognosis", "shuffled": True})
     given = {
         "honest": {"description": "films from before intensive care", "subsets": (HONEST,), "schemes": once, "evidence": None},
-        "masked": alone | {"description": "lungs alone", "pipeline": PipelineSpec(size=112, crop="masked")},
+        "masked": alone | {"description": "lungs alone", "pipeline": PipelineSpec(size=96, crop="masked")},
         "shuffled": alone | {"description": "outcomes shuffled among patients", "cohorts": (shuffled, recipe().cohorts[1])},
     }
     return {name: recipe(name=f"real-prognosis+{name}", **changes) for name, changes in given.items()}

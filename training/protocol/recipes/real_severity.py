@@ -26,6 +26,10 @@ LEVERS = (
     Experiment(name="views", title="8 views in evaluation", tasks=("severity",), training={"test_views": 8}),
 )
 
+ZONES_AND_VIEWS = Experiment(
+    name="zones-views", title="zones, ordinal loss, 8 views", tasks=SCORES, training={"ranked": list(SCORES), "test_views": 8}
+)
+
 
 def recipe(**changes: Any) -> Recipe:
     return Recipe(**({
@@ -52,6 +56,11 @@ def variants() -> dict[str, Recipe]:
         name: recipe(name=f"real-severity+{name}", **(chosen | changes))
         for name, changes in {
             "masked": {"description": "lungs alone, black around them", "pipeline": PipelineSpec(size=160, crop="masked")},
+            "zones-views": {
+                "description": "what helped put together: zones, ordinal loss, 8 views",
+                "experiments": (ZONES_AND_VIEWS.name,),
+                "own_experiments": (ZONES_AND_VIEWS,),
+            },
             "224px": {"description": "films of 224 px", "pipeline": PipelineSpec(size=224)},
             "scratch": {"description": "no ImageNet weights", "backbones": (LITE0.model_copy(update={"weights": "scratch"}),)},
         }.items()

@@ -79,7 +79,14 @@ def test_severity_films_are_scored_by_the_reader_asked_for(root: Path) -> None:
     assert {row.id: row.labels["severity"] for row in senior.rows} == {"0.jpg": 1, "a.png": 0, "immagine 2.png": 3}
     assert {row.id: row.labels["severity"] for row in junior.rows} == {"0.jpg": 0, "a.png": 1, "immagine 2.png": 2}
     assert [row.centre for row in senior.rows] == ["BRESCIA", "COHEN", "BRESCIA"]
-    assert senior.rows[1].attributes == {"view": "PA", "finding": "Pneumonia", "zones": "010000", "global": "1"}
+    assert senior.rows[1].attributes == {
+        "view": "PA",
+        "finding": "Pneumonia",
+        "zones": "010000",
+        "global": "1",
+        "second": "021002",
+    }
+    assert senior.rows[1].further == {f"zone-{zone}": int(zone == "b") for zone in "abcdef"} | {"global": 1, "severity-second": 1}
 
 
 def test_sex_and_a_band_of_age_are_told_and_no_age(root: Path) -> None:
@@ -175,3 +182,25 @@ def test_the_real_public_films_load_and_share_patients_between_the_parts() -> No
     assert min(severity.counts()["severity"].values()) >= 5
     assert set(severity.counts()["centre"]) == {"COHEN", "BRESCIA"}
     assert {row.patient for row in prognosis.rows} & {row.patient for row in severity.rows}
+
+
+def test_shuffled_outcomes_stay_with_their_patients_and_are_dealt_the_same_way_each_time(root: Path) -> None:
+    write(
+        root / "public-prognosis/labels.csv",
+        LABELS,
+        *(
+            f"images/{i:02}{side}.png,P-{i:02},ITALY,{'MILD' if i % 2 else 'SEVERE'},PA,not_in_icu,high,"
+            for i in range(20)
+            for side in "ab"
+        ),
+    )
+    touch(root / "public-prognosis/images", *(f"{i:02}{side}.png" for i in range(20) for side in "ab"))
+    plain, dealt = (public_cxr.load(root, "prognosis", shuffled=shuffled).rows for shuffled in (False, True))
+    assert [row.id for row in plain] == [row.id for row in dealt] and [r.labels for r in plain] != [r.labels for r in dealt]
+    assert all(a.labels == b.labels for a, b in zip(dealt[::2], dealt[1::2], strict=True))
+    assert sum(row.labels["prognosis"] for row in dealt) == sum(row.labels["prognosis"] for row in plain)
+    assert dealt == public_cxr.load(root, "prognosis", shuffled=True).rows
+
+
+def test_shuffling_is_refused_where_there_is_no_outcome(root: Path) -> None:
+    assert "shuffled" in problems(root, "severity", shuffled=True)
