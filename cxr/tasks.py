@@ -109,8 +109,12 @@ GLOBAL = Task(
     ordinal=True,
 )
 SECOND = replace(SEVERITY, name="severity-second", title="Severity category by a second reader", head="severity")
+SECOND_ZONES = tuple(
+    replace(zone, name=f"{zone.name}-second", title=f"{zone.title} by a second reader", mirror=f"{zone.mirror}-second")
+    for zone in ZONES
+)
 
-TASKS: dict[str, Task] = {task.name: task for task in (PROGNOSIS, SEVERITY, AGE, *ZONES, GLOBAL, SECOND)}
+TASKS: dict[str, Task] = {task.name: task for task in (PROGNOSIS, SEVERITY, AGE, *ZONES, GLOBAL, SECOND, *SECOND_ZONES)}
 
 
 def severity_bounds(bounds: Sequence[int]) -> tuple[int, int, int]:

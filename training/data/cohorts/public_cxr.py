@@ -39,7 +39,7 @@ def load(root: Path, part: str, phases: tuple[str, ...] | None = None, reader: s
     there is nothing to learn. `reader` (severity only) is the senior ("S") or the junior ("J") radiologist.
     Row ids are file names; patients are patient_id as written; attributes, where the tables tell them: view, sex, age_group (a band of
     AGE; no age is kept), and phase, confidence or finding, zones, global, second (the other reader's zones). Severity has the zones, the
-    global score and the other reader's category as `further` labels.
+    global score and the other reader's category and zones as `further` labels.
     Raises CohortError with every offending row, and for an option that does not exist or does not apply to the part.
     """
     name = f"public-{part}"
@@ -128,6 +128,7 @@ def _scored(folder: Path, cells: dict[str, str], zones: tuple[int, ...], second:
     }
     image = folder / "images" / cells["filename"]
     further = {f"zone-{zone.lower()}": score for zone, score in zip(ZONES, zones, strict=True)}
+    further |= {f"zone-{zone.lower()}-second": score for zone, score in zip(ZONES, second, strict=True)}
     further |= {"global": sum(zones), SECOND.name: severity_category(sum(second))}
     labels = {"severity": severity_category(sum(zones))}
     return Row(image.name, image, cells["patient_id"], centre, labels, attributes, further)

@@ -86,7 +86,9 @@ def test_severity_films_are_scored_by_the_reader_asked_for(root: Path) -> None:
         "global": "1",
         "second": "021002",
     }
-    assert senior.rows[1].further == {f"zone-{zone}": int(zone == "b") for zone in "abcdef"} | {"global": 1, "severity-second": 1}
+    own, second = ({f"zone-{zone}{end}": int(score) for zone, score in zip("abcdef", scores, strict=True)}
+                   for end, scores in (("", "010000"), ("-second", "021002")))  # fmt: skip
+    assert senior.rows[1].further == {**own, **second, "global": 1, "severity-second": 1}
 
 
 def test_sex_and_a_band_of_age_are_told_and_no_age(root: Path) -> None:
