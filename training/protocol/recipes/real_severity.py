@@ -9,7 +9,7 @@ Expected  see docs/evidence.md
 from typing import Any
 
 from cxr.pipeline import PipelineSpec
-from cxr.tasks import SECOND, SEVERITY, ZONES
+from cxr.tasks import SECOND, SECOND_ZONES, SEVERITY, ZONES
 from training.protocol.experiments import Experiment
 from training.protocol.recipe import BackboneChoice, CohortSource, Recipe, Scheme, SegmenterChoice
 from training.settings import Training
@@ -26,8 +26,12 @@ LEVERS = (
     Experiment(name="views", title="8 views in evaluation", tasks=("severity",), training={"test_views": 8}),
 )
 
-ZONES_AND_VIEWS = Experiment(
-    name="zones-views", title="zones, ordinal loss, 8 views", tasks=SCORES, training={"ranked": list(SCORES), "test_views": 8}
+BOTH = (*SCORES, SECOND.name, *(zone.name for zone in SECOND_ZONES))
+TOGETHER = Experiment(
+    name="together",
+    title="zones by both readers, ordinal loss, 8 views",
+    tasks=BOTH,
+    training={"ranked": list(BOTH), "monitor": "severity", "test_views": 8},
 )
 
 
@@ -56,10 +60,10 @@ def variants() -> dict[str, Recipe]:
         name: recipe(name=f"real-severity+{name}", **(chosen | changes))
         for name, changes in {
             "masked": {"description": "lungs alone, black around them", "pipeline": PipelineSpec(size=160, crop="masked")},
-            "zones-views": {
-                "description": "what helped put together: zones, ordinal loss, 8 views",
-                "experiments": (ZONES_AND_VIEWS.name,),
-                "own_experiments": (ZONES_AND_VIEWS,),
+            "together": {
+                "description": "what helped put together: zones, both readers, ordinal loss, views",
+                "experiments": (TOGETHER.name,),
+                "own_experiments": (TOGETHER,),
             },
             "224px": {"description": "films of 224 px", "pipeline": PipelineSpec(size=224)},
             "scratch": {"description": "no ImageNet weights", "backbones": (LITE0.model_copy(update={"weights": "scratch"}),)},
