@@ -5,7 +5,7 @@ MDMT := $(BIN)/mdmt
 export OMP_NUM_THREADS ?= 1
 # Two workers that each spin two threads cost twenty times on two cores, so threads are always set.
 
-.PHONY: demo smoke link test test-all test-platform check lock env up bench-training bench-prepare bench-grid bench-serving bench-gate bench-evidence real-cxr serve ui clean
+.PHONY: demo smoke link test test-all test-platform check lock env up bench-training bench-prepare bench-grid bench-serving bench-gate bench-evidence real-cxr real-lungs real-severity real-prognosis serve ui clean
 
 .venv/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -30,6 +30,22 @@ demo: .venv/.installed
 # The same job on real films (README, "Real chest X-rays").
 real-cxr: .venv/.installed
 	$(MDMT) run --recipe real-cxr
+
+# Evidence on real films (docs/evidence.md): each recipe with its variants, then its part of the page. Called again it goes on, or finds all.
+real-lungs: .venv/.installed
+	$(MDMT) run --recipe real-lungs
+	$(MDMT) report --recipe real-lungs --page docs/evidence.md
+
+real-severity: .venv/.installed
+	for recipe in real-severity real-severity+masked real-severity+scratch real-severity+together real-severity+224px; do \
+		$(MDMT) run --recipe $$recipe || exit 1; done
+	$(MDMT) report --recipe real-severity --page docs/evidence.md
+
+real-prognosis: .venv/.installed
+	for recipe in real-prognosis real-prognosis+honest real-prognosis+masked real-prognosis+shuffled; do \
+		$(MDMT) run --recipe $$recipe || exit 1; done
+	$(MDMT) register --recipe real-prognosis
+	$(MDMT) report --recipe real-prognosis --page docs/evidence.md
 
 # The full breadth of the paper on a handful of phantoms: 18 backbones, five experiments, CV and LOCO, three releases.
 smoke: .venv/.installed

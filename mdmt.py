@@ -99,8 +99,8 @@ def run(
 ) -> None:
     """Run every unit of the recipe that is not finished, and print the comparison."""
     from services.console import StudyView, comparison
+    from training.protocol.ran import UnitsFailed
     from training.protocol.sharing import workers_here
-    from training.protocol.study import UnitsFailed
     from training.protocol.summary import compare
 
     with StudyView(out) as view:

@@ -10,7 +10,8 @@ from services.trainer.records import FILE, Order, Records
 from services.trainer.settings import Settings
 from training import promotion
 from training.protocol.plan import REFIT, make_plan
-from training.protocol.study import Study, UnitsFailed
+from training.protocol.ran import UnitsFailed
+from training.protocol.study import Study
 from training.protocol.summary import compare
 from training.tracking import Tracking
 

@@ -29,7 +29,8 @@ from training.learning.fitting import predict
 from training.learning.network import create
 from training.promotion import promote
 from training.protocol.plan import Plan
-from training.protocol.study import Ran, Study
+from training.protocol.ran import Ran
+from training.protocol.study import Study
 from training.protocol.summary import compare
 from training.protocol.unit import Unit
 from training.registry import register

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +22,7 @@ from training.protocol.desk import WEIGHTS, sweep
 from training.protocol.estimate import expected_seconds, measured
 from training.protocol.job import Event, Job
 from training.protocol.plan import REFIT, Plan, make_plan
+from training.protocol.ran import Ran, UnitsFailed
 from training.protocol.recipe import SERVED, BackboneChoice, Recipe, Running, find_data
 from training.protocol.schedule import Schedule
 from training.protocol.sharing import units_per_gpu
@@ -45,24 +45,6 @@ class View(Protocol):
     def units(self, plan: Plan, to_run: int) -> None: ...
 
     def unit_event(self, unit: Unit, event: Event) -> None: ...
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a run came to: units of the plan, those done by this call, and by title those that failed for good or start from such."""
-
-    distinct: int
-    now: int
-    failed: dict[str, str] = field(default_factory=dict)
-    skipped: tuple[str, ...] = ()
-
-
-class UnitsFailed(RuntimeError):
-    """Units that are needed failed; the others are done."""
-
-    def __init__(self, ran: Ran) -> None:
-        lines = "\n  ".join(f"{title}: {reason}" for title, reason in ran.failed.items())
-        super().__init__(f"{len(ran.failed)} unit(s) failed, {len(ran.skipped)} that start from them were not run:\n  {lines}")
 
 
 class Study:
