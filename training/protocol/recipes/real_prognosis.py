@@ -43,7 +43,7 @@ def recipe(**changes: Any) -> Recipe:
         "backbones": BACKBONES,
         "schemes": (
             Scheme(kind="cv", folds=5),
-            Scheme(kind="loco", primary="prognosis", centres=("EAST_ASIA", "HANNOVER", "ITALY", "SPAIN")),
+            Scheme(kind="loco", primary="prognosis", centres=("EAST_ASIA", "HANNOVER", "ITALY")),
         ),
         "subsets": (Subset(name="all"),),
         "training": Training(batch_size=16, max_epochs=12, patience=4, warmup_epochs=2, dropout=0.3, learning_rate=5e-4),
