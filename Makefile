@@ -42,7 +42,7 @@ real-severity: .venv/.installed
 	$(MDMT) report --recipe real-severity --page docs/evidence.md
 
 real-prognosis: .venv/.installed
-	for recipe in real-prognosis real-prognosis+honest real-prognosis+masked real-prognosis+shuffled; do \
+	for recipe in real-prognosis real-prognosis+zones real-prognosis+honest real-prognosis+masked real-prognosis+shuffled; do \
 		$(MDMT) run --recipe $$recipe || exit 1; done
 	$(MDMT) register --recipe real-prognosis
 	$(MDMT) report --recipe real-prognosis --page docs/evidence.md

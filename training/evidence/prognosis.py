@@ -18,6 +18,7 @@ from training.evidence.answers import Answered, answered
 from training.evidence.energy import energy_table
 from training.evidence.page import Part, picture
 from training.evidence.patients import Floats, by_film, by_patient, control, table, truth_of
+from training.evidence.subgroups import subgroups
 from training.evidence.trust import trust_table
 from training.evidence.variants import cost_of, finished_variants
 from training.protocol.recipe import SERVED
@@ -25,7 +26,6 @@ from training.protocol.study import Study, View
 from training.protocol.summary import compare as lines_of
 
 CONTROLS = {"view position alone": ("view",), "age group and sex alone": ("age_group", "sex")}
-TRIED = ("acc", "f1", "gmean", "auc")
 Given = dict[str, tuple[Sequence[Row], Floats]]
 
 
@@ -49,7 +49,9 @@ def part(study: Study, view: View) -> Part:
             *_tables(headline.section(survey)),
             *_tables(significance.section(survey)),
             "### Severity and zones as further tasks",
-            _further(lines, "mdmt-zones"),
+            _further(variants.get("zones")),
+            "### In whom",
+            subgroups(study, view),
             "### By patient",
             "Every patient once, with the mean over the patient's films; cross-validation, first repeat.",
             table(_named(cv), by_patient),
@@ -106,16 +108,12 @@ def _means(lines: Sequence[object], experiment: str, scheme: str, metric: str) -
     }
 
 
-def _further(lines: Sequence[object], experiment: str) -> str:
-    """Does it help to learn the zones as well? Against MDMT, per scheme and metric."""
-    rows = []
-    for scheme in sorted({line.scheme for line in lines}):
-        for metric in TRIED:
-            ours, theirs = (_means(lines, name, scheme, metric) for name in (experiment, SERVED))
-            if ours and ours.keys() == theirs.keys():
-                c = compare(metric, "mean", "with zones", ours, "MDMT", theirs)
-                rows.append((scheme.upper(), metric, c.n, f"{100 * c.difference:+.1f}", f"{c.p:.3f}", f"{c.effect:.2f}"))
-    return as_markdown(("scheme", "metric", "backbones", "difference, points", "p, one-tailed", "d"), rows)
+def _further(study: Study | None) -> str:
+    """Does it help to learn the zones as well? Against MDMT, per backbone and scheme."""
+    if study is None:
+        return "Not run to the end, so not shown: `mdmt run --recipe real-prognosis+zones`."
+    lines = [line for line in lines_of(study.results()) if line.task == PROGNOSIS.name]
+    return as_markdown(HEADER, comparison_rows([line for line in lines if line.experiment != "stl-prognosis"]))
 
 
 def _tables(section: Section) -> list[str]:

@@ -47,7 +47,7 @@ def recipe(**changes: Any) -> Recipe:
         ),
         "subsets": (Subset(name="all"),),
         "training": Training(batch_size=16, max_epochs=12, patience=4, warmup_epochs=2, dropout=0.3, learning_rate=5e-4),
-        "experiments": ("stl-prognosis", "stl-severity", "ft", "mdmt", WITH_ZONES.name),
+        "experiments": ("stl-prognosis", "stl-severity", "ft", "mdmt"),
         "own_experiments": (WITH_ZONES,),
         "batch_norm": "reestimate",
         "registered_name": "mdmt-real",
@@ -56,12 +56,24 @@ def recipe(**changes: Any) -> Recipe:
 
 
 def variants() -> dict[str, Recipe]:
-    """The honest films, and controls: what is left when the label, the devices or all but the lungs are taken away."""
+    """Zones as further tasks; the honest films; controls: what is left when the label, or all but the lungs, is taken away."""
     once = (Scheme(kind="cv", folds=5),)
     alone: dict[str, Any] = {"backbones": BACKBONES[:1], "schemes": once, "experiments": ("stl-prognosis",), "evidence": None}
     shuffled = CohortSource(name="prognosis", reader="public_cxr", path=".", options={"part": "prognosis", "shuffled": True})
     given = {
-        "honest": {"description": "films from before intensive care", "subsets": (HONEST,), "schemes": once, "evidence": None},
+        "zones": {
+            "description": "zones as further tasks of MDMT",
+            "backbones": (BACKBONES[0], BACKBONES[2]),
+            "experiments": ("mdmt", WITH_ZONES.name),
+            "evidence": None,
+        },
+        "honest": {
+            "description": "films from before intensive care",
+            "backbones": (BACKBONES[0], BACKBONES[3]),
+            "subsets": (HONEST,),
+            "schemes": once,
+            "evidence": None,
+        },
         "masked": alone | {"description": "lungs alone", "pipeline": PipelineSpec(size=96, crop="masked")},
         "shuffled": alone | {"description": "outcomes shuffled among patients", "cohorts": (shuffled, recipe().cohorts[1])},
     }
