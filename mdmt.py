@@ -242,7 +242,7 @@ def serve(
 def predict(
     films: Annotated[list[Path], typer.Argument(help="Chest X-rays (PNG, JPEG or DICOM), or folders of them.")],
     output: Annotated[Optional[Path], typer.Option(help="Write a row per film to this .csv or .jsonl file.")] = None,  # noqa: UP045
-    url: Annotated[Optional[str], typer.Option(help="Ask this running service instead, and print its answers.")] = None,  # noqa: UP045
+    url: Annotated[Optional[str], typer.Option(help="Ask this running service instead (key: MDMT_API_KEY).")] = None,  # noqa: UP045
     name: Annotated[str, typer.Option(help="Registered model.")] = "mdmt",
     alias: Annotated[str, typer.Option()] = "champion",
     workers: WorkersOption = CORES,

@@ -1,6 +1,7 @@
 """The service's client for the command line: standard library only."""
 
 import json
+import os
 import time
 import urllib.error
 import urllib.request
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT_SECONDS = 60
+KEY = "MDMT_API_KEY"  # in the environment, because arguments can be read by every user of a machine
 
 
 class NoAnswer(RuntimeError):
@@ -15,12 +17,16 @@ class NoAnswer(RuntimeError):
 
 
 def post_film(url: str, file: Path) -> dict[str, Any]:
-    """POST one film to /predict and return the JSON answer. A refusal (problem+json) raises NoAnswer with its detail."""
+    """POST one film to /predict and return the JSON answer; with the API key in MDMT_API_KEY, where one is set.
+
+    A refusal (problem+json) raises NoAnswer with its detail.
+    """
     if not file.is_file():
         raise NoAnswer(f"no file {file}")
-    request = urllib.request.Request(
-        f"{url.rstrip('/')}/predict", data=file.read_bytes(), headers={"Content-Type": "application/octet-stream"}, method="POST"
-    )
+    headers = {"Content-Type": "application/octet-stream"}
+    if key := os.environ.get(KEY):
+        headers["Authorization"] = f"Bearer {key}"
+    request = urllib.request.Request(f"{url.rstrip('/')}/predict", data=file.read_bytes(), headers=headers, method="POST")
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
             answer: dict[str, Any] = json.load(response)

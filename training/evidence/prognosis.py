@@ -10,6 +10,7 @@ from training.evaluation.metrics import expected_calibration_error
 from training.evaluation.report import headline, significance
 from training.evaluation.report.layout import Section
 from training.evaluation.report.survey import Survey
+from training.evaluation.results import Line
 from training.evaluation.statistics import compare
 from training.evaluation.table import HEADER, as_markdown
 from training.evaluation.table import rows as comparison_rows
@@ -82,7 +83,7 @@ def _about(rows: Sequence[Row], study: Study) -> str:
     )
 
 
-def _verdict(study: Study, lines: Sequence[object]) -> str:
+def _verdict(study: Study, lines: Sequence[Line]) -> str:
     """In words, from the figures: on how many backbones MDMT is above STL, and the one-tailed test."""
     texts = []
     for scheme in study.recipe.schemes:
@@ -99,7 +100,7 @@ def _verdict(study: Study, lines: Sequence[object]) -> str:
     return "\n".join(texts)
 
 
-def _means(lines: Sequence[object], experiment: str, scheme: str, metric: str) -> dict[str, float]:
+def _means(lines: Sequence[Line], experiment: str, scheme: str, metric: str) -> dict[str, float]:
     """{backbone: mean over folds}"""
     return {
         f"{line.backbone} ({line.weights})": float(np.mean(line.folds[metric]))
