@@ -37,9 +37,11 @@ def energy_table(study: Study, view: View, experiment: str) -> str:
 
 
 def shares_inside(study: Study, view: View, experiment: str) -> Found:
-    """Over the first scheme and subset, first repeat: every test film of every backbone's networks."""
+    """Over the first scheme and subset, first repeat: every test film of every backbone's networks that are trained."""
     plan, first = study.plan(view), (study.recipe.subsets[0].name, study.recipe.schemes[0].kind, 0)
     units = [u for u in plan.units if u.experiment == experiment and (u.subset, u.scheme, u.repeat) == first]
+    trained = study.tracking.finished([unit.fingerprint for unit in units])
+    units = [unit for unit in units if unit.fingerprint in trained]
     networks = {unit.fingerprint: _network(study, unit) for unit in units}
     segmenter = OnnxSegmenter.from_file(study.segmenter(view))
     rows = {(cohort.name, row.id): row for cohort in study.cohorts for row in cohort.rows}
@@ -71,7 +73,7 @@ def _network(study: Study, unit: Unit) -> Explained:
 @torch.inference_mode()
 def _seen(network: Explained, unit: Unit, pixels: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
     """(task, question, evidence (h, w)) of a film for each question that its tasks allow."""
-    answers = network(torch.from_numpy(pixels)[None, None])
+    answers = network(torch.from_numpy(pixels.copy())[None, None])
     tasks = by_name(unit.tasks)
     for task, logits, evidence in zip(tasks, answers[: len(tasks)], answers[len(tasks) :], strict=True):
         probabilities = tuple(logits[0].softmax(0).tolist())

@@ -280,7 +280,9 @@ def load_recipe(name: str) -> Recipe:
 
 
 def variants(base: str) -> dict[str, Recipe]:
-    """The variants of a shipped recipe by name: the same study on other films or from another start."""
+    """The variants of a shipped recipe by name: the same study on other films or from another start. Other recipes have none."""
+    if base not in RECIPES:
+        return {}
     module = import_module(f"training.protocol.recipes.{base.replace('-', '_')}")
     found: dict[str, Recipe] = module.variants() if hasattr(module, "variants") else {}
     return found
