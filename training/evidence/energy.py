@@ -29,7 +29,7 @@ def energy_table(study: Study, view: View, experiment: str) -> str:
     """Markdown: mean and median share inside the lungs per backbone and task, each film seen by the network that did not train on it."""
     found = shares_inside(study, view, experiment)
     rows = []
-    for (who, task, question), values in found.items():
+    for (who, task, question), values in sorted(found.items(), key=lambda item: (item[0][0] != EVERYWHERE, item[0])):
         share = np.array(values)
         reached = "–" if who == EVERYWHERE else "reached" if share.mean() >= GOAL else "not reached"
         rows.append((who, task, question, len(share), f"{share.mean():.2f}", f"{np.median(share):.2f}", reached))
