@@ -79,7 +79,8 @@ def _about(rows: Sequence[Row], study: Study) -> str:
         f"{len(rows)} films of {len(patients)} patients: {len(rows) - severe} MILD ({len(patients) - people} patients), {severe} SEVERE "
         f"({people}). {len(study.recipe.backbones)} backbones at {study.recipe.pipeline.size} px; patients of both data sets are split "
         "together. View, devices and the time of the film leak the outcome here (see the controls), so no figure of this part is "
-        "evidence that outcomes can be foretold. The paper's figures stand in the tables as its report prints them: other films, other labels."
+        "evidence that outcomes can be foretold. The paper's figures stand in the tables as its report prints them: other films, "
+        "other labels."
     )
 
 

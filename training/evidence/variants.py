@@ -33,8 +33,8 @@ def _cost(study: Study) -> str:
     runs = study.tracking.finished(plan.distinct).values()
     minutes = sum(run.info.end_time - run.info.start_time for run in runs) / 60_000
     return (
-        f"`mdmt run --recipe {study.recipe.name}`: {len(runs)} of {len(plan.distinct)} trainings, {minutes:.0f} minutes of a worker with one "
-        f"thread, beside whatever else the machine did ({study.recipe.description}); recipe digest {study.recipe.digest()[:12]}."
+        f"`mdmt run --recipe {study.recipe.name}`: {len(runs)} of {len(plan.distinct)} trainings, {minutes:.0f} minutes of a worker with "
+        f"one thread, beside whatever else the machine did ({study.recipe.description}); recipe digest {study.recipe.digest()[:12]}."
     )
 
 
