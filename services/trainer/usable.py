@@ -14,9 +14,11 @@ def executor_check(settings: Settings) -> Callable[[], None]:
     if settings.executor != "container":
         return lambda: None
 
-    def ask_the_engine() -> None:
-        import docker  # only where containers are used
+    # Only where containers are used, and before any thread of the service runs: the package imports itself in a circle, and two
+    # threads that are the first to import it at the same moment get half of it (ImportError: partially initialized module).
+    import docker
 
+    def ask_the_engine() -> None:
         engine = docker.from_env(timeout=ANSWER_SECONDS)
         try:
             engine.images.get(ContainerSettings().unit_image)
