@@ -66,6 +66,7 @@ def variants() -> dict[str, Recipe]:
                 "own_experiments": (TOGETHER,),
             },
             "224px": {"description": "films of 224 px", "pipeline": PipelineSpec(size=224)},
+            "320px": {"description": "films of 320 px", "pipeline": PipelineSpec(size=320)},
             "scratch": {"description": "no ImageNet weights", "backbones": (LITE0.model_copy(update={"weights": "scratch"}),)},
         }.items()
     }
