@@ -37,8 +37,13 @@ real-lungs: .venv/.installed
 	$(MDMT) report --recipe real-lungs --page docs/evidence.md
 
 real-severity: .venv/.installed
-	for recipe in real-severity real-severity+masked real-severity+scratch real-severity+together real-severity+224px; do \
-		$(MDMT) run --recipe $$recipe || exit 1; done
+	$(MDMT) phantom --folder state/severity-phantom --prognosis 9 --severity 600
+	$(MDMT) run --recipe phantom-severity
+	$(MDMT) starts unit phantoms --recipe phantom-severity --experiment stl-severity
+	$(MDMT) starts sibling lite0 --giver efficientnet_lite0 --taker efficientnet_b0
+	$(MDMT) starts films contrast --recipe real-prognosis --without real-severity --size 160
+	for variant in "" +masked +scratch +together +224px +320px +contrast +phantoms +b0; do \
+		$(MDMT) run --recipe real-severity$$variant || exit 1; done
 	$(MDMT) report --recipe real-severity --page docs/evidence.md
 
 real-prognosis: .venv/.installed

@@ -8,7 +8,7 @@ Heavy imports are inside the verbs, so that help is instant.
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
@@ -23,13 +23,13 @@ from services.commands.launcher import launcher
 from services.commands.phantom import phantom
 from services.commands.segmenter import segmenter_app
 from services.commands.sharing import sharing
+from services.commands.studies import study, watched
 from services.commands.ui import ui
 from services.commands.weights import weights_app
 from services.environment import home, tracking
 from serving.commands import audit, keys_app
-
-if TYPE_CHECKING:
-    from training.protocol.study import Study
+from training import imagenet
+from training.pretraining_verbs import starts_verbs
 
 environment.set_defaults()
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -38,6 +38,7 @@ app.add_typer(weights_app, name="weights")
 app.add_typer(films_app, name="films")
 app.add_typer(data_app, name="data")
 app.add_typer(keys_app, name="keys")
+app.add_typer(starts_verbs(study, watched, lambda: imagenet.folder(home())), name="starts")
 app.command()(audit)
 for verb in (phantom, doctor, launcher, sharing, ui, *promotion_commands.VERBS, *protocols.VERBS):
     app.command()(verb)
@@ -48,16 +49,6 @@ RecipeOption = Annotated[str, typer.Option(help="Name of a shipped recipe (demo,
 DataOption = Annotated[Optional[Path], typer.Option(help="Data folder; default: the recipe's own.")]  # noqa: UP045
 WorkersOption = Annotated[int, typer.Option(min=1, help="Processes, one thread each; default: the cores of this machine.")]
 CORES = os.cpu_count() or 1
-
-
-def study(recipe: str, data: Path | None, workers: int, slots: int | None = None) -> "Study":
-    from training.protocol.recipe import load_recipe
-
-    chosen = load_recipe(recipe)  # before anything slow, and before a database is made
-    from services.executors.process import ProcessExecutor
-    from training.protocol.study import Study
-
-    return Study(chosen, data, tracking(), ProcessExecutor(slots or workers), workers)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from training import imagenet
+from training import imagenet, own_weights
 from training.data.cohort import Cohort, Row
 from training.data.films import FilmStore
 from training.data.folds import Fold, assert_no_leakage
@@ -94,7 +94,7 @@ def make_plan(
 ) -> Plan:  # fmt: skip
     """All units of a recipe. `schemes` may hold "refit" (on the last subset); `backbones` and `experiments` narrow the recipe's own.
 
-    `weights` is the folder of ImageNet weights. Without it they are not looked at, and without `stores` nothing is prepared yet: such a
+    `weights` is the folder of weights. Without it they are not looked at, and without `stores` nothing is prepared yet: such a
     plan is good for counting only. Films that could not be prepared are no part of it. Raises LeakageError when a patient, or the
     same film, is on two sides of a fold, and WeightsNotFound when the recipe asks for weights that are not there.
     """
@@ -108,8 +108,12 @@ def make_plan(
 
 
 def start_of(backbone: BackboneChoice, weights: Path | None) -> str:
-    """What a unit without parents starts from: SHA-256 of the ImageNet weights in the folder `weights`, or a word."""
-    return imagenet.digest(backbone.name, weights) if backbone.weights == "imagenet" and weights else backbone.weights
+    """What a unit without parents starts from: SHA-256 of its file in the folder `weights`, or a word."""
+    if backbone.weights == "scratch" or not weights:
+        return backbone.weights
+    if backbone.weights == "imagenet":
+        return imagenet.digest(backbone.name, weights)
+    return own_weights.note(backbone.weights, backbone.name, weights).sha256
 
 
 def units_of(

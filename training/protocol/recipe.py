@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cxr.pipeline import PipelineSpec
 from cxr.tasks import TASKS
+from training import own_weights
 from training.protocol.experiments import EXPERIMENTS, Experiment, in_order
 from training.settings import Training
 
@@ -21,6 +22,7 @@ RECIPES = (
     "authors-code",
     "real-cxr",
     "real-lungs",
+    "phantom-severity",
     "real-severity",
     "real-prognosis",
     "smoke",
@@ -48,10 +50,22 @@ class CohortSource(_Value):
 
 
 class BackboneChoice(_Value):
-    """A backbone by name, and where it starts: "imagenet" is refused when there are no such weights on the machine."""
+    """A backbone by name, and where it starts: "imagenet", "scratch", or the name of a set of one's own (`mdmt starts`).
+
+    Weights that are not on the machine are refused before anything is trained.
+    """
 
     name: str
-    weights: Literal["imagenet", "scratch"]
+    weights: str
+
+    @model_validator(mode="after")
+    def _start_has_a_name(self) -> Self:
+        if self.weights not in own_weights.NO_SETS and not own_weights.is_set(self.weights):
+            raise ValueError(
+                f"weights of {self.name} are {self.weights!r}; allowed: 'imagenet', 'scratch', or a set made by `mdmt starts`, whose "
+                "name has small letters, digits and dashes"
+            )
+        return self
 
 
 class Subset(_Value):
@@ -243,6 +257,10 @@ class Recipe(_Value):
     def beta_of(self, place: str) -> float:
         tuned = self.tuned.get(place, Tuned()).beta
         return self.beta if tuned is None else tuned
+
+    def at_size(self, size: int) -> "Recipe":
+        """The same recipe on films of another side, in pixels."""
+        return Recipe(**(self.model_dump() | {"pipeline": self.pipeline.model_dump() | {"size": size}}))
 
     def digest(self) -> str:
         """SHA-256 over all fields that decide results; the order of keys does not matter."""

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from mlflow.entities import Run
 
-from training import imagenet, runs
+from training import imagenet, own_weights, runs
 from training.data.cohort import Cohort
 from training.data.films import FilmStore, is_prepared, prepare_cohort
 from training.data.films.shelf import lock
@@ -81,7 +81,7 @@ class Study:
 
     @property
     def weights(self) -> Path:
-        """Folder of ImageNet weights."""
+        """Folder of weights to start from: ImageNet's, and in folders of their own the sets of `own_weights`."""
         return imagenet.folder(self.tracking.home)
 
     def segmenter(self, view: View) -> Path:
@@ -135,12 +135,15 @@ class Study:
         return [b.name for b in self.recipe.backbones if b.weights == "imagenet" and not imagenet.is_here(b.name, self.weights)]
 
     def require_weights(self) -> None:
-        """Raises WeightsNotFound naming the backbones whose weights are absent, and how to get them."""
+        """Raises WeightsNotFound naming what is absent, and how to get it, and WeightsRefused for a file that is not what it was."""
         if absent := self.absent_weights():
             raise imagenet.WeightsNotFound(
                 f"recipe {self.recipe.name!r} starts from ImageNet weights that are not in {self.weights}: {', '.join(absent)}. "
                 "`mdmt weights fetch --all` gets them, `mdmt weights import NAME FILE` takes a copy"
             )
+        for backbone in self.recipe.backbones:
+            if own_weights.is_set(backbone.weights):
+                own_weights.note(backbone.weights, backbone.name, self.weights)
 
     def settle(self) -> Running:
         """How the work is done, `units_per_gpu` as a number. Raises NotMeasured, which says what to run."""

@@ -56,7 +56,7 @@ def test_the_order_of_keys_does_not_change_a_digest_and_any_value_does(tmp_path:
 
 def test_an_unknown_recipe_is_refused_with_the_shipped_ones() -> None:
     with pytest.raises(
-        RecipeError, match="no recipe 'demmo'; shipped: demo, paper, authors-code, real-cxr, real-lungs, real-severity"
+        RecipeError, match="no recipe 'demmo'; shipped: demo, paper, authors-code, real-cxr, real-lungs, phantom-severity"
     ):
         load_recipe("demmo")
 

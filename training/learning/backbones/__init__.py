@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from training import imagenet
+from training import imagenet, own_weights
 from training.imagenet import WeightsNotFound, WeightsRefused
 from training.learning.backbones import densenet, efficientnet, googlenet, mobilenet, resnet, shufflenet
 from training.learning.backbones.backbone import Backbone, UnknownBackbone
@@ -23,16 +23,17 @@ def family_of(name: str) -> ModuleType:
 
 
 def build(name: str, weights: str = "scratch", folder: Path | None = None) -> Backbone:
-    """Backbone by name, and where it starts: "scratch" (seed torch first) or "imagenet".
+    """Backbone by name, and where it starts: "scratch" (seed torch first), "imagenet", or a set of weights of one's own.
 
-    ImageNet weights are read from `folder` (default: `training.imagenet.folder()`). Raises WeightsNotFound when they are not there,
+    Weights are read from `folder` (default: `training.imagenet.folder()`). Raises WeightsNotFound when they are not there,
     WeightsRefused when the file is damaged or does not fit; random numbers never stand in for them.
     """
     family = family_of(name)
     if weights == "scratch":
         return family.build(name)
-    if weights != "imagenet":
-        raise WeightsNotFound(f"unknown weights {weights!r} for backbone {name!r}; known: 'scratch', 'imagenet'")
     folder = folder or imagenet.folder()
+    if weights != "imagenet":
+        origin = own_weights.note(weights, name, folder).origin
+        return replace(family.build(name, read(own_weights.place(weights, name, folder))), origin=origin)
     origin = imagenet.origin(name, folder)  # first, because it refuses a file whose digest is wrong
     return replace(family.build(name, read(imagenet.find(name, folder))), origin=origin)

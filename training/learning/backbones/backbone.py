@@ -23,7 +23,8 @@ class Backbone:
     """`module`: (B, 3, H, W) normalised float → (B, features); `origin` says in words where its weights come from.
 
     `last_map` names the submodule whose output (B, features, h, w) is averaged over its places into the features: what explains an
-    answer. Empty: there is none, and networks of this backbone export no evidence.
+    answer. Empty: there is none, and networks of this backbone export no evidence. `kept_as` goes before the names of its tensors in a
+    file of one's own, where the same backbone has two architectures.
     """
 
     module: nn.Module
@@ -32,6 +33,7 @@ class Backbone:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     last_map: str = ""
+    kept_as: str = ""
 
 
 def from_torchvision(

@@ -35,6 +35,10 @@ TOGETHER = Experiment(
 )
 
 
+def start(weights: str) -> BackboneChoice:
+    return LITE0.model_copy(update={"weights": weights})
+
+
 def recipe(**changes: Any) -> Recipe:
     return Recipe(**({
         "name": "real-severity",
@@ -67,6 +71,12 @@ def variants() -> dict[str, Recipe]:
             },
             "224px": {"description": "films of 224 px", "pipeline": PipelineSpec(size=224)},
             "320px": {"description": "films of 320 px", "pipeline": PipelineSpec(size=320)},
-            "scratch": {"description": "no ImageNet weights", "backbones": (LITE0.model_copy(update={"weights": "scratch"}),)},
+            "scratch": {"description": "no ImageNet weights", "backbones": (start("scratch"),)},
+            "contrast": {"description": "contrastive pre-training on films without a label", "backbones": (start("contrast"),)},
+            "phantoms": {"description": "pre-training on the severity of phantoms", "backbones": (start("phantoms"),)},
+            "b0": {
+                "description": "efficientnet_b0 from the weights of efficientnet_lite0",
+                "backbones": (BackboneChoice(name="efficientnet_b0", weights="lite0"),),
+            },
         }.items()
     }
