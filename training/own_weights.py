@@ -27,8 +27,18 @@ class Note(BaseModel):
 
 
 def is_set(name: str) -> bool:
-    """Whether a recipe may call a set so: small letters, digits and dashes, and not a word that means something else."""
+    """Whether a set may be called so: small letters, digits and dashes, and not a word that means something else."""
     return name not in NO_SETS and SET.match(name) is not None
+
+
+def checked(weights: str) -> str:
+    """What a recipe says of a backbone's weights. Raises ValueError for what is neither a word of NO_SETS nor a name of a set."""
+    if weights not in NO_SETS and not is_set(weights):
+        raise ValueError(
+            f"weights are {weights!r}; allowed: 'imagenet', 'scratch', or the name of a set made by `mdmt starts`: small letters, "
+            "digits and dashes"
+        )
+    return weights
 
 
 def place(chosen: str, backbone: str, folder: Path) -> Path:

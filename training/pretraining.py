@@ -24,6 +24,7 @@ from training.learning.backbones.transplant import transplant
 from training.learning.contrast import Contrast, Projected, learn_likeness
 from training.own_weights import Note
 from training.protocol.desk import WEIGHTS
+from training.protocol.recipe import Recipe
 from training.protocol.study import Study, View
 from training.protocol.unit import Unit
 
@@ -59,7 +60,7 @@ def from_films(study: Study, others: Study | None, backbone: str, chosen: str, s
         losses.append(loss)
         view.stage("contrastive pre-training, epochs", epoch, settings.epochs)
 
-    torch.set_num_threads(study.recipe.running.threads)
+    torch.set_num_threads(study.recipe.threads)
     learn_likeness(network, films, np.array([sample_key(name) for _, _, name in places], dtype=np.uint64), settings, heard)
     _track(study, chosen, settings, losses)
     left_out = f", without the patients of {others.recipe.name}" if others else ""
@@ -95,6 +96,11 @@ def from_sibling(giver: str, taker: str, chosen: str, weights: Path) -> Note:
     given, made = build(giver, "imagenet", weights), build(taker)
     copied, own = transplant(given, made)
     return _kept(made, chosen, taker, weights, f"{copied} of {own} tensors copied from {giver}: {given.origin}")
+
+
+def at_size(recipe: Recipe, size: int) -> Recipe:
+    """The same recipe on films of another side, in pixels. Raises RecipeError or ValidationError for a side that cannot be."""
+    return Recipe(**(recipe.model_dump() | {"pipeline": recipe.pipeline.model_dump() | {"size": size}}))
 
 
 def _rows(stores: list[FilmStore], places: list[tuple[int, int, str]]) -> FilmRows:

@@ -31,16 +31,18 @@ def starts_verbs(make_study: "MakeStudy", watch: "Watch", weights: Callable[[], 
         without: Annotated[Optional[str], typer.Option(help="Recipe whose patients are held out.")] = None,  # noqa: UP045
         backbone: BackboneOption = "efficientnet_lite0",
         epochs: Annotated[int, typer.Option(min=1)] = 30,
-        size: Annotated[Optional[int], typer.Option(help="Side of the films in pixels; default: the recipe's.")] = None,  # noqa: UP045
+        size: Annotated[
+            Optional[int], typer.Option(min=32, max=1024, help="Side of the films in pixels; default: the recipe's.")
+        ] = None,  # noqa: UP045
         data: DataOption = None,
     ) -> None:
         """Contrastive pre-training on films without labels, from ImageNet weights."""
         from training.learning.contrast import Contrast
-        from training.pretraining import from_films
+        from training.pretraining import at_size, from_films
 
         with watch() as view:
             study = make_study(recipe, data, 1)
-            study = study.beside(study.recipe.at_size(size)) if size else study
+            study = study.beside(at_size(study.recipe, size)) if size else study
             others = make_study(without, data, 1) if without else None
             _say(from_films(study, others, backbone, chosen, Contrast(epochs=epochs), view))
 

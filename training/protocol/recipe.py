@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cxr.pipeline import PipelineSpec
 from cxr.tasks import TASKS
@@ -50,22 +50,10 @@ class CohortSource(_Value):
 
 
 class BackboneChoice(_Value):
-    """A backbone by name, and where it starts: "imagenet", "scratch", or the name of a set of one's own (`mdmt starts`).
-
-    Weights that are not on the machine are refused before anything is trained.
-    """
+    """A backbone by name, and where it starts: "imagenet" or a set of one's own, which must be on the machine, or "scratch"."""
 
     name: str
-    weights: str
-
-    @model_validator(mode="after")
-    def _start_has_a_name(self) -> Self:
-        if self.weights not in own_weights.NO_SETS and not own_weights.is_set(self.weights):
-            raise ValueError(
-                f"weights of {self.name} are {self.weights!r}; allowed: 'imagenet', 'scratch', or a set made by `mdmt starts`, whose "
-                "name has small letters, digits and dashes"
-            )
-        return self
+    weights: Annotated[str, AfterValidator(own_weights.checked)]
 
 
 class Subset(_Value):
@@ -257,10 +245,6 @@ class Recipe(_Value):
     def beta_of(self, place: str) -> float:
         tuned = self.tuned.get(place, Tuned()).beta
         return self.beta if tuned is None else tuned
-
-    def at_size(self, size: int) -> "Recipe":
-        """The same recipe on films of another side, in pixels."""
-        return Recipe(**(self.model_dump() | {"pipeline": self.pipeline.model_dump() | {"size": size}}))
 
     def digest(self) -> str:
         """SHA-256 over all fields that decide results; the order of keys does not matter."""
