@@ -32,8 +32,8 @@ def starts_verbs(make_study: "MakeStudy", watch: "Watch", weights: Callable[[], 
         backbone: BackboneOption = "efficientnet_lite0",
         epochs: Annotated[int, typer.Option(min=1)] = 30,
         size: Annotated[
-            Optional[int], typer.Option(min=32, max=1024, help="Side of the films in pixels; default: the recipe's.")
-        ] = None,  # noqa: UP045
+            int | None, typer.Option(min=32, max=1024, help="Side of the films in pixels; default: the recipe's.")
+        ] = None,
         data: DataOption = None,
     ) -> None:
         """Contrastive pre-training on films without labels, from ImageNet weights."""
