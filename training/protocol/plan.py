@@ -1,5 +1,7 @@
 """Recipe → units of work: a graph in which equal work exists once."""
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -157,9 +159,13 @@ def divisions(
     patients = {key: i for i, key in enumerate(sorted({row.patient for cohort in cohorts for row in cohort.rows}))}
     schemes = tuple(schemes)
     for subset in recipe.subsets:
-        kept = [Cohort(c.name, tuple(r for r in c.rows if r.id in entries[c.name] and _keeps(subset, c, r))) for c in cohorts]
+        kept = [
+            _first(subset, Cohort(c.name, tuple(r for r in c.rows if r.id in entries[c.name] and _keeps(subset, c, r))))
+            for c in cohorts
+        ]
         if empty := [cohort.name for cohort in kept if not cohort.rows]:
-            raise RecipeError(f"subset {subset.name!r} leaves no film of {', '.join(empty)}: it keeps {subset.keep}")
+            rule = f"keeps {subset.keep or 'all'}, at most {subset.at_most or 'all'}"
+            raise RecipeError(f"subset {subset.name!r} leaves no film of {', '.join(empty)}: it {rule}")
         for scheme in schemes:
             if scheme == REFIT and subset != recipe.subsets[-1]:
                 continue
@@ -182,6 +188,21 @@ def _keeps(subset: Subset, cohort: Cohort, row: Row) -> bool:
         if row.attributes[attribute] not in values:
             return False
     return True
+
+
+def _first(subset: Subset, cohort: Cohort) -> Cohort:
+    """All films of as many patients as `subset.at_most` has room for; the cohort's order stays."""
+    room = subset.at_most.get(cohort.name)
+    if room is None:
+        return cohort
+    films = Counter(row.patient for row in cohort.rows)
+    chosen: set[str] = set()
+    for patient in sorted(films, key=lambda patient: hashlib.sha256(patient.encode()).digest()):
+        if films[patient] > room:
+            break
+        chosen.add(patient)
+        room -= films[patient]
+    return Cohort(cohort.name, tuple(row for row in cohort.rows if row.patient in chosen))
 
 
 def _folds(recipe: Recipe, scheme: Scheme | str, cohorts: Sequence[Cohort], seed: int) -> tuple[Fold, ...]:

@@ -8,12 +8,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from cxr.pipeline import PipelineSpec
 from cxr.tasks import TASKS
-from training import own_weights
 from training.protocol.experiments import EXPERIMENTS, Experiment, in_order
+from training.protocol.recipe_parts import BackboneChoice, CohortSource, Scheme, SegmenterChoice, Subset, Value
 from training.settings import Training
 
 RECIPES = (
@@ -28,6 +28,7 @@ RECIPES = (
     "smoke",
     "link",
     "link-cut",
+    "sample-size",
 )
 SERVED = "mdmt"  # the experiment whose refit is registered
 
@@ -36,71 +37,14 @@ class RecipeError(ValueError):
     """A recipe that is unknown or does not hold together."""
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CohortSource(_Value):
-    """A data set: `reader` is a module of `training.data.cohorts`, `path` is relative to the recipe's data folder."""
-
-    name: str
-    reader: str
-    path: str
-    options: dict[str, Any] = {}
-
-
-class BackboneChoice(_Value):
-    """A backbone by name, and where it starts: "imagenet" or a set of one's own, which must be on the machine, or "scratch"."""
-
-    name: str
-    weights: Annotated[str, AfterValidator(own_weights.checked)]
-
-
-class Subset(_Value):
-    """Part of the data that the whole protocol runs on, e.g. a release: `keep` is cohort → attribute → values that are kept."""
-
-    name: str
-    keep: dict[str, dict[str, tuple[str, ...]]] = {}
-
-
-class Scheme(_Value):
-    """How films are divided: "cv" with `folds`, or "loco" leaving out each of `centres` (default: all) of cohort `primary`.
-
-    `repeats` runs the scheme again with the next seeds, of splits and of training. `others` (of "loco"): the cohorts that have no
-    centre to leave out are "dealt" into as many parts, or keep the "first" part in every fold as in the authors' code.
-    `val_fraction` overrides the recipe's.
-    """
-
-    kind: Literal["cv", "loco"]
-    folds: int = Field(5, ge=2)
-    primary: str | None = None
-    centres: tuple[str, ...] | None = None
-    others: Literal["dealt", "first"] = "dealt"
-    repeats: int = Field(1, ge=1)
-    val_fraction: float | None = Field(None, gt=0, le=0.5)
-
-    @model_validator(mode="after")
-    def _loco_names_its_cohort(self) -> Self:
-        if self.kind == "loco" and self.primary is None:
-            raise ValueError("a 'loco' scheme needs `primary`: the cohort whose centres are left out")
-        return self
-
-
-class SegmenterChoice(_Value):
-    """The lung U-Net: `pairs` is a folder of image/mask pairs relative to the data folder, `preset` a set of training numbers."""
-
-    pairs: str = "lung-masks"
-    preset: Literal["demo", "real", "real-lungs", "smoke"]
-
-
-class Tuned(_Value):
+class Tuned(Value):
     """What a search found for one fold, without its test films: changes to `training`, and `beta`."""
 
-    training: dict[str, Any] = {}
+    training: dict[str, Any] = Field({})
     beta: float | None = Field(None, ge=0, le=1)
 
 
-class Running(_Value):
+class Running(Value):
     """How the work is done, not what comes out: none of these changes a result or a fingerprint.
 
     `attempts`: failures of a unit (exception, killed, hang, segfault) before it is quarantined. `silence_minutes`: a worker that says
@@ -126,7 +70,7 @@ class Running(_Value):
         return self.units_per_gpu
 
 
-class Recipe(_Value):
+class Recipe(Value):
     """Everything a study is made of. Two equal recipes give equal numbers on the same machine and data.
 
     `data` lists the folders where the data may be, the first that exists is used (`--data` overrides them all).
@@ -158,14 +102,14 @@ class Recipe(_Value):
     training: Training = Training()
     batch_norm: Literal["average", "reestimate", "initial"] = "average"
     beta: float = Field(0.5, ge=0, le=1, description="weight of the first parent's backbone in the average that MDMT starts from")
-    tuned: dict[str, Tuned] = {}
+    tuned: dict[str, Tuned] = Field({})
     pick: Literal["acc", "f1", "gmean", "auc"] = "auc"
     seed: int = Field(0, ge=0)
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = Field(1, ge=1)
     gpus_per_unit: int = Field(1, ge=1, le=16)
     registered_name: str = "mdmt"
-    evidence: Literal["lungs", "severity", "prognosis"] | None = None
+    evidence: Literal["lungs", "severity", "prognosis", "films"] | None = None
     running: Running = Running()
 
     @model_validator(mode="after")
@@ -183,7 +127,7 @@ class Recipe(_Value):
                     f"scheme {scheme.kind!r} leaves centres of {scheme.primary!r} out, which is no cohort of {names}"
                 )
         for subset in self.subsets:
-            if unknown := sorted(set(subset.keep) - set(names)):
+            if unknown := sorted({*subset.keep, *subset.at_most} - set(names)):
                 raise ValueError(f"subset {subset.name!r} keeps parts of {unknown}, which are no cohorts of {names}")
         for what, all_names in (
             ("subsets", [s.name for s in self.subsets]),
@@ -254,6 +198,9 @@ class Recipe(_Value):
                 del experiment["training"]  # as below
         if self.gpus_per_unit == 1:
             del deciding["gpus_per_unit"]  # recipes from before there was a choice keep their digest
+        for subset in deciding["subsets"]:
+            if not subset["at_most"]:
+                del subset["at_most"]
         del deciding["evidence"]  # what is shown of the results decides none of them
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
