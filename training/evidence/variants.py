@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from training.imagenet import WeightsNotFound
 from training.protocol.recipe import variants
 from training.protocol.study import Study
 
@@ -14,6 +15,10 @@ def finished_variants(study: Study) -> dict[str, Study]:
 
 def unfinished(study: Study) -> int:
     """Units that the study still lacks. Asks nobody to prepare films: a study whose films are not prepared has run nothing."""
+    try:
+        study.require_weights()
+    except WeightsNotFound:  # a set of weights of one's own that was not made
+        return len(study.outline().units)
     if not study.segmenter_is_trained() or not study.films_are_prepared(Nobody()):
         return len(study.outline().units)
     plan = study.plan(Nobody())

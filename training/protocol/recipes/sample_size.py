@@ -1,0 +1,34 @@
+"""sample-size: from how many films with an outcome on does learning severity too no longer help?
+
+Source    phantoms: 480 with an outcome, 480 with a Brixia score, with the demo's link between both: `mdmt phantom --folder
+          state/sample-size-phantom --prognosis 480 --severity 480`
+Command   make sample-size   (this recipe, then its part of docs/evidence.md)
+Cost      see docs/evidence.md
+Expected  see docs/evidence.md
+"""
+
+from cxr.pipeline import PipelineSpec
+from training.protocol.recipe import BackboneChoice, Recipe, Running, Scheme, SegmenterChoice, Subset
+from training.protocol.recipes import PHANTOM_COHORTS
+from training.settings import Training
+
+SIZES = (60, 120, 240, 480)
+
+
+def recipe() -> Recipe:
+    return Recipe(
+        name="sample-size",
+        description="phantoms: 60 to 480 films with an outcome beside 480 with a Brixia score, three seeds",
+        data=("state/sample-size-phantom",),
+        cohorts=PHANTOM_COHORTS,
+        segmenter=SegmenterChoice(preset="demo"),
+        pipeline=PipelineSpec(size=64),
+        backbones=tuple(BackboneChoice(name=name, weights="scratch") for name in ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0")),
+        experiments=("stl-prognosis", "stl-severity", "mdmt"),
+        schemes=(Scheme(kind="cv", folds=2, repeats=3),),
+        subsets=tuple(Subset(name=f"{films}-films", at_most={"aiforcovid": films}) for films in SIZES),
+        training=Training(batch_size=16, max_epochs=24, patience=8, warmup_epochs=4, dropout=0.3),
+        batch_norm="reestimate",
+        running=Running(pictures="groups"),
+        evidence="films",
+    )
