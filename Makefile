@@ -5,7 +5,7 @@ MDMT := $(BIN)/mdmt
 export OMP_NUM_THREADS ?= 1
 # Two workers that each spin two threads cost twenty times on two cores, so threads are always set.
 
-.PHONY: demo smoke link test test-all test-platform check lock env up bench-training bench-prepare bench-grid bench-serving bench-gate bench-evidence real-cxr real-lungs real-severity real-prognosis serve ui clean
+.PHONY: demo smoke link test test-all test-platform check lock env up bench-training bench-prepare bench-grid bench-serving bench-gate bench-evidence real-cxr real-lungs real-severity real-prognosis sample-size serve ui clean
 
 .venv/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -51,6 +51,12 @@ real-prognosis: .venv/.installed
 		$(MDMT) run --recipe $$recipe || exit 1; done
 	$(MDMT) register --recipe real-prognosis
 	$(MDMT) report --recipe real-prognosis --page docs/evidence.md
+
+# From how many films on does a single task do as well? Phantoms, for docs/evidence.md.
+sample-size: .venv/.installed
+	$(MDMT) phantom --folder state/sample-size-phantom --prognosis 480 --severity 480
+	$(MDMT) run --recipe sample-size
+	$(MDMT) report --recipe sample-size --page docs/evidence.md
 
 # The full breadth of the paper on a handful of phantoms: 18 backbones, five experiments, CV and LOCO, three releases.
 smoke: .venv/.installed

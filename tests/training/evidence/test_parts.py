@@ -13,6 +13,7 @@ from services.executors.process import ProcessExecutor
 from tests.cxr.chests import chest
 from tests.serving.tiny_bundle import _segmenter
 from tests.training.protocol.test_study import Quiet
+from training.evidence import films as numbers_of_films
 from training.evidence import prognosis, severity
 from training.evidence.answers import answered
 from training.evidence.page import markdown
@@ -20,7 +21,7 @@ from training.evidence.variants import unfinished
 from training.protocol import lung_unet
 from training.protocol.experiments import Experiment
 from training.protocol.lung_unet import LungUnet
-from training.protocol.recipe import BackboneChoice, CohortSource, Recipe, Scheme, SegmenterChoice, variants
+from training.protocol.recipe import BackboneChoice, CohortSource, Recipe, Scheme, SegmenterChoice, Subset, variants
 from training.protocol.study import Study
 from training.settings import Training
 from training.tracking import Tracking, default_uri
@@ -119,8 +120,24 @@ def test_prognosis_is_shown_with_its_controls(studied: Callable[[Recipe], Study]
     assert "P1," not in text and "/0.png" not in text
 
 
+def test_numbers_of_films_are_shown_with_the_gain_of_each(studied: Callable[[Recipe], Study]) -> None:
+    subsets = tuple(Subset(name=f"{n}-films", at_most={"prognosis": n}) for n in (16, 24))
+    schemes = (Scheme(kind="cv", folds=2, repeats=2),)
+    study = studied(
+        recipe(("prognosis", "severity"), ("stl-prognosis", "stl-severity", "mdmt"), subsets=subsets, schemes=schemes)
+    )
+    part = numbers_of_films.part(study, Quiet())
+    text = markdown(part)
+    assert (
+        "| 16 | 2 |" in text and "| 24 | 2 |" in text and "of which 24 have a Brixia score" in text and "2 nested subsets" in text
+    )
+    assert part.pictures["sample-size.png"].startswith(b"\x89PNG")
+
+
 def test_what_is_not_run_is_known_before_anything_is_prepared(studied: Callable[[Recipe], Study]) -> None:
     study = studied(recipe(("severity",), ("stl-severity",)))
     other = study.beside(recipe(("severity",), ("stl-severity", "zones"), pipeline=PipelineSpec(size=96)))
     assert unfinished(study) == 0 and unfinished(other) == 4
+    elsewhere = BackboneChoice(name="shufflenet_v2_x0_5", weights="never-made")
+    assert unfinished(study.beside(recipe(("severity",), ("stl-severity",), backbones=(elsewhere,)))) == 2
     assert variants("tiny-severity") == {} and "together" in variants("real-severity")

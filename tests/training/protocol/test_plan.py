@@ -351,3 +351,24 @@ def test_tuned_folds_are_refused_where_several_folds_have_one_name() -> None:
 def test_two_schemes_of_one_kind_are_refused_because_their_folds_could_not_be_told_apart() -> None:
     with pytest.raises(ValueError, match="schemes listed twice: cv"):
         recipe(schemes=(Scheme(kind="cv", folds=2), Scheme(kind="cv", folds=3)))
+
+
+def test_a_smaller_subset_is_part_of_a_larger_one_and_holds_whole_patients() -> None:
+    cohorts = (COHORTS[0], rows_only("brixia", "severity", 4, patients=40))
+    subsets = [Subset(name=str(n), at_most={"brixia": n}) for n in (40, 60)]
+    given = plan(recipe(subsets=tuple(subsets), schemes=(Scheme(kind="cv", folds=2),)), cohorts=cohorts)
+    used: dict[str, set[str]] = defaultdict(set)
+    for unit in given.units:
+        used[unit.subset] |= {sample.row for sample in unit.sheet.samples if sample.cohort == "brixia"}
+    assert used["40"] < used["60"] and 30 < len(used["40"]) <= 40 and len(used["60"]) <= 60
+    films: dict[str, set[str]] = defaultdict(set)
+    for row in cohorts[1].rows:
+        films[row.patient].add(row.id)
+    assert all(rows <= used["40"] or not rows & used["40"] for rows in films.values())
+
+
+def test_a_subset_too_small_for_any_patient_is_refused_with_its_rule() -> None:
+    crowd = rows_only("brixia", "severity", 4)
+    one = Cohort("brixia", tuple(row.__class__(**{**vars(row), "patient": "P"}) for row in crowd.rows))
+    with pytest.raises(RecipeError, match="leaves no film of brixia: it keeps all, at most"):
+        plan(recipe(subsets=(Subset(name="few", at_most={"brixia": 2}),)), cohorts=(COHORTS[0], one))
