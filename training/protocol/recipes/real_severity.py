@@ -60,15 +60,14 @@ def recipe(**changes: Any) -> Recipe:
 def variants() -> dict[str, Recipe]:
     """The single task on other films, or from another start."""
     chosen: dict[str, Any] = {"experiments": ("stl-severity",), "evidence": None}
+    together: dict[str, Any] = {"experiments": (TOGETHER.name,), "own_experiments": (TOGETHER,)}
     return {
         name: recipe(name=f"real-severity+{name}", **(chosen | changes))
         for name, changes in {
             "masked": {"description": "lungs alone, black around them", "pipeline": PipelineSpec(size=160, crop="masked")},
-            "together": {
-                "description": "what helped put together: zones, both readers, ordinal loss, views",
-                "experiments": (TOGETHER.name,),
-                "own_experiments": (TOGETHER,),
-            },
+            "together": together | {"description": "what helped put together: zones, both readers, ordinal loss, views"},
+            "together-phantoms": together
+            | {"description": "the same, pre-trained on the severity of phantoms", "backbones": (start("phantoms"),)},
             "224px": {"description": "films of 224 px", "pipeline": PipelineSpec(size=224)},
             "320px": {"description": "films of 320 px", "pipeline": PipelineSpec(size=320)},
             "scratch": {"description": "no ImageNet weights", "backbones": (start("scratch"),)},
