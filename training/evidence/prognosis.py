@@ -7,7 +7,7 @@ import numpy as np
 from cxr.tasks import PROGNOSIS
 from training.data.cohort import Row
 from training.evaluation.metrics import expected_calibration_error
-from training.evaluation.report import headline, significance
+from training.evaluation.report import headline, repeats, significance
 from training.evaluation.report.layout import Section
 from training.evaluation.report.survey import Survey
 from training.evaluation.results import Line
@@ -49,6 +49,7 @@ def part(study: Study, view: View) -> Part:
             as_markdown(HEADER, comparison_rows(lines)),
             *_tables(headline.section(survey)),
             *_tables(significance.section(survey)),
+            *_tables(repeats.section(survey)),
             "### Severity and zones as further tasks",
             _further(variants.get("zones")),
             "### In whom",
@@ -118,8 +119,10 @@ def _further(study: Study | None) -> str:
     return as_markdown(HEADER, comparison_rows([line for line in lines if line.experiment != "stl-prognosis"]))
 
 
-def _tables(section: Section) -> list[str]:
-    """A section of the report as blocks of Markdown."""
+def _tables(section: Section | None) -> list[str]:
+    """A section of the report as blocks of Markdown; none for a section that the study has nothing for."""
+    if section is None:
+        return []
     blocks = [section.reading]
     for one in section.tables:
         fields = [[cell.text.replace("*", "\\*") for cell in row] for row in one.rows]

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from mlflow.entities import Run
+
 from training.imagenet import WeightsNotFound
 from training.protocol.recipe import variants
 from training.protocol.study import Study
@@ -36,11 +38,19 @@ def cost_of(study: Study, finished: Mapping[str, Study]) -> str:
 def _cost(study: Study) -> str:
     plan = study.plan(Nobody())
     runs = study.tracking.finished(plan.distinct).values()
-    minutes = sum(run.info.end_time - run.info.start_time for run in runs) / 60_000
+    minutes = sum(_seconds(run) for run in runs) / 60
     return (
-        f"`mdmt run --recipe {study.recipe.name}`: {len(runs)} of {len(plan.distinct)} trainings, {minutes:.0f} minutes of a worker with "
-        f"one thread, beside whatever else the machine did ({study.recipe.description}); recipe digest {study.recipe.digest()[:12]}."
+        f"`mdmt run --recipe {study.recipe.name}`: {len(runs)} of {len(plan.distinct)} trainings, their epochs together {minutes:.0f} "
+        f"minutes of a worker with one thread, beside whatever else the machine did ({study.recipe.description}); recipe digest {study.recipe.digest()[:12]}."
     )
+
+
+def _seconds(run: Run) -> float:
+    """Of its epochs; of the whole run where no epoch's time was measured. A run that was put to sleep for an hour did not cost it."""
+    figures = run.data.metrics
+    if "seconds_per_epoch" in figures:
+        return float(figures["seconds_per_epoch"] * figures["epochs"])
+    return float(run.info.end_time - run.info.start_time) / 1000
 
 
 class Nobody:

@@ -42,7 +42,7 @@ def recipe(**changes: Any) -> Recipe:
         "pipeline": PipelineSpec(size=96),
         "backbones": BACKBONES,
         "schemes": (
-            Scheme(kind="cv", folds=5),
+            Scheme(kind="cv", folds=5, repeats=2),
             Scheme(kind="loco", primary="prognosis", centres=("EAST_ASIA", "HANNOVER", "ITALY")),
         ),
         "subsets": (Subset(name="all"),),
@@ -65,6 +65,7 @@ def variants() -> dict[str, Recipe]:
             "description": "zones as further tasks of MDMT",
             "backbones": (BACKBONES[0], BACKBONES[2]),
             "experiments": ("mdmt", WITH_ZONES.name),
+            "schemes": (*once, recipe().schemes[1]),
             "evidence": None,
         },
         "honest": {
