@@ -41,7 +41,8 @@ def _cost(study: Study) -> str:
     minutes = sum(_seconds(run) for run in runs) / 60
     return (
         f"`mdmt run --recipe {study.recipe.name}`: {len(runs)} of {len(plan.distinct)} trainings, their epochs together {minutes:.0f} "
-        f"minutes of a worker with one thread, beside whatever else the machine did ({study.recipe.description}); recipe digest {study.recipe.digest()[:12]}."
+        f"minutes of a worker with one thread, beside whatever else the machine did ({study.recipe.description}); recipe digest "
+        f"{study.recipe.digest()[:12]}."
     )
 
 
