@@ -121,16 +121,17 @@ def test_prognosis_is_shown_with_its_controls(studied: Callable[[Recipe], Study]
 
 
 def test_numbers_of_films_are_shown_with_the_gain_of_each(studied: Callable[[Recipe], Study]) -> None:
-    subsets = tuple(Subset(name=f"{n}-films", at_most={"prognosis": n}) for n in (16, 24))
+    subsets = (
+        *(Subset(name=f"{n}-films", at_most={"prognosis": n}) for n in (16, 24)),
+        Subset(name="few-scores", at_most={"severity": 20}),
+    )
     schemes = (Scheme(kind="cv", folds=2, repeats=2),)
     study = studied(
         recipe(("prognosis", "severity"), ("stl-prognosis", "stl-severity", "mdmt"), subsets=subsets, schemes=schemes)
     )
     part = numbers_of_films.part(study, Quiet())
     text = markdown(part)
-    assert (
-        "| 16 | 2 |" in text and "| 24 | 2 |" in text and "of which 24 have a Brixia score" in text and "2 nested subsets" in text
-    )
+    assert "| 16 | 24 | 2 |" in text and "| 24 | 24 | 2 |" in text and "| 24 | 20 | 2 |" in text and "3 subsets" in text
     assert part.pictures["sample-size.png"].startswith(b"\x89PNG")
 
 

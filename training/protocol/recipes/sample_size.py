@@ -13,12 +13,13 @@ from training.protocol.recipes import PHANTOM_COHORTS
 from training.settings import Training
 
 SIZES = (60, 120, 240, 480)
+AS_PUBLIC = {"aiforcovid": 328, "brixia": 136}  # as many as there are public films: more outcomes than scores
 
 
 def recipe() -> Recipe:
     return Recipe(
         name="sample-size",
-        description="phantoms: 60 to 480 films with an outcome beside 480 with a Brixia score, three seeds",
+        description="phantoms: 60 to 480 films with an outcome beside 480 with a Brixia score, and 328 beside 136; three seeds",
         data=("state/sample-size-phantom",),
         cohorts=PHANTOM_COHORTS,
         segmenter=SegmenterChoice(preset="demo"),
@@ -26,7 +27,10 @@ def recipe() -> Recipe:
         backbones=tuple(BackboneChoice(name=name, weights="scratch") for name in ("shufflenet_v2_x0_5", "shufflenet_v2_x1_0")),
         experiments=("stl-prognosis", "stl-severity", "mdmt"),
         schemes=(Scheme(kind="cv", folds=2, repeats=3),),
-        subsets=tuple(Subset(name=f"{films}-films", at_most={"aiforcovid": films}) for films in SIZES),
+        subsets=(
+            *(Subset(name=f"{films}-films", at_most={"aiforcovid": films}) for films in SIZES),
+            Subset(name="as-public", at_most=AS_PUBLIC),
+        ),
         training=Training(batch_size=16, max_epochs=24, patience=8, warmup_epochs=4, dropout=0.3),
         batch_norm="reestimate",
         running=Running(pictures="groups"),
