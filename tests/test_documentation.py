@@ -11,6 +11,7 @@ REPO = Path(__file__).parents[1]
 DOCUMENTS = [name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md") if (REPO / name).is_file()]
 FOLDERS = ("cxr", "training", "services", "serving", "tests", "docs", ".ci")
 MADE = ("state/", "data/")  # by running something
+GROUPS = "|".join(group.name for group in mdmt.app.registered_groups if group.name)
 every_document = pytest.mark.parametrize("name", DOCUMENTS)
 
 
@@ -48,7 +49,7 @@ def test_every_path_in_backticks_exists(name: str) -> None:
 @every_document
 def test_every_verb_that_is_mentioned_is_one(name: str) -> None:
     mentioned = set(
-        re.findall(r"mdmt ((?:segmenter |weights |films |keys |data )?[a-z]+)\b", " ".join(re.findall(r"`+[^`]*`+", text(name))))
+        re.findall(rf"mdmt ((?:(?:{GROUPS}) )?[a-z]+)\b", " ".join(re.findall(r"`+[^`]*`+", text(name))))
     )
     assert mentioned <= verbs()
 
@@ -65,7 +66,7 @@ def test_every_make_target_that_is_mentioned_exists(name: str) -> None:
 
 
 def test_the_makefile_calls_verbs_that_exist() -> None:
-    called = set(re.findall(r"\$\(MDMT\) ((?:segmenter |weights |films |keys |data )?[a-z]+)", text("Makefile")))
+    called = set(re.findall(rf"\$\(MDMT\) ((?:(?:{GROUPS}) )?[a-z]+)", text("Makefile")))
     assert called
     assert called <= verbs()
 

@@ -24,7 +24,7 @@ def starts_verbs(make_study: "MakeStudy", watch: "Watch", weights: Callable[[], 
     """The three ways."""
     app = typer.Typer(no_args_is_help=True, help="Weights of one's own to start from: sets that recipes name.")
 
-    @app.command()
+    @app.command("films")
     def films(
         chosen: SetArgument,
         recipe: Annotated[str, typer.Option(help="Recipe whose films are looked at; their labels are not.")],
@@ -46,7 +46,7 @@ def starts_verbs(make_study: "MakeStudy", watch: "Watch", weights: Callable[[], 
             others = make_study(without, data, 1) if without else None
             _say(from_films(study, others, backbone, chosen, Contrast(epochs=epochs), view))
 
-    @app.command()
+    @app.command("unit")
     def unit(
         chosen: SetArgument,
         recipe: Annotated[str, typer.Option(help="Recipe that was run.")],
@@ -59,7 +59,7 @@ def starts_verbs(make_study: "MakeStudy", watch: "Watch", weights: Callable[[], 
         with watch() as view:
             _say(from_unit(make_study(recipe, data, 1), experiment, chosen, view))
 
-    @app.command()
+    @app.command("sibling")
     def sibling(
         chosen: SetArgument,
         giver: BackboneOption = "efficientnet_lite0",
