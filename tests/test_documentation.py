@@ -48,9 +48,7 @@ def test_every_path_in_backticks_exists(name: str) -> None:
 
 @every_document
 def test_every_verb_that_is_mentioned_is_one(name: str) -> None:
-    mentioned = set(
-        re.findall(rf"mdmt ((?:(?:{GROUPS}) )?[a-z]+)\b", " ".join(re.findall(r"`+[^`]*`+", text(name))))
-    )
+    mentioned = set(re.findall(rf"mdmt ((?:(?:{GROUPS}) )?[a-z]+)\b", " ".join(re.findall(r"`+[^`]*`+", text(name)))))
     assert mentioned <= verbs()
 
 
