@@ -2,7 +2,7 @@
 
 Source    `mdmt phantom --folder state/severity-phantom --prognosis 9 --severity 600`
 Command   part of `make real-severity`
-Cost      see docs/evidence.md
+Cost      10 minutes on 2 cores beside other work
 Expected  nothing of itself: see the variant `real-severity+phantoms`
 """
 

@@ -2,8 +2,9 @@
 
 Source    as `real-cxr`
 Command   make real-prognosis   (this recipe, its controls, and docs/evidence.md; each finds what an earlier call has done)
-Cost      see docs/evidence.md
-Expected  see docs/evidence.md
+Cost      with its variants 322 trainings, whose epochs take 264 minutes of one thread: 2¼ hours on 2 cores
+Expected  cross-validation, 4 backbones × 2 seeds: MDMT is 2.3 points of ACC above STL τ1 (one-tailed p = 0.009, with Holm's correction
+          0.07), and 0.9 below FT. View position alone does as well as the networks. See docs/evidence.md
 """
 
 from typing import Any

@@ -3,8 +3,9 @@
 Source    phantoms: 480 with an outcome, 480 with a Brixia score, with the demo's link between both: `mdmt phantom --folder
           state/sample-size-phantom --prognosis 480 --severity 480`
 Command   make sample-size   (this recipe, then its part of docs/evidence.md)
-Cost      see docs/evidence.md
-Expected  see docs/evidence.md
+Cost      144 trainings, whose epochs take 49 minutes of one thread
+Expected  MDMT is above STL τ1 by 29.7 points of AUC with 60 films, 17.7 with 120, 7.8 with 240, 6.9 with 480 (480 with a score each);
+          by 3.1 with 328 films and 136 scores, as many as there are public ones
 """
 
 from cxr.pipeline import PipelineSpec
