@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from training import durable
-from training.imagenet import WeightsNotFound, refuse_other, sha256
+from training.imagenet import WeightsNotFound, WeightsRefused, refuse_other, sha256
 
 SET = re.compile(r"^[a-z0-9][a-z0-9-]{0,39}$")
 NO_SETS = ("imagenet", "scratch")  # words of a recipe that mean something else
@@ -42,9 +42,9 @@ def checked(weights: str) -> str:
 
 
 def place(chosen: str, backbone: str, folder: Path) -> Path:
-    """Where the file of a backbone lies, or will lie, in the set `chosen`. Raises ValueError for what is no name of a set."""
+    """Where the file of a backbone lies, or will lie, in the set `chosen`. Raises WeightsRefused for what is no name of a set."""
     if not is_set(chosen):
-        raise ValueError(f"{chosen!r} is no name for a set of weights: small letters, digits and dashes, and not {NO_SETS}")
+        raise WeightsRefused(f"{chosen!r} is no name for a set of weights: small letters, digits and dashes, and not {NO_SETS}")
     return folder / chosen / f"{backbone}.safetensors"
 
 
@@ -61,7 +61,7 @@ def note(chosen: str, backbone: str, folder: Path) -> Note:
     except (FileNotFoundError, ValidationError) as error:
         raise WeightsNotFound(
             f"no weights {chosen!r} for {backbone!r} in {folder}: {path.name} and its note are made by `mdmt starts`, "
-            "see `mdmt starts --help`; or let the recipe say weights='scratch'"
+            "see `mdmt starts --help`; or let the recipe say 'scratch', 'imagenet'"
         ) from error
     refuse_other(f"{chosen}/{path.name}", found, kept.sha256)
     return kept

@@ -41,6 +41,7 @@ def from_films(study: Study, others: Study | None, backbone: str, chosen: str, s
     Films of patients that `others` has as well are left out, so that no film of that study's test folds, nor of its patients, is seen.
     The loss of every epoch goes to MLflow. Raises NothingToLearn with fewer than two films, WeightsNotFound.
     """
+    own_weights.place(chosen, backbone, study.weights)  # a name that cannot be is refused before anything slow
     stores = study.films(view)
     held_out = {row.patient for cohort in others.cohorts for row in cohort.rows} if others else set()
     places = [

@@ -50,7 +50,7 @@ def test_a_file_that_was_changed_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../up", "Chests", "", "imagenet", "scratch", "a" * 41, "a/b", ".hidden"])
 def test_a_name_that_could_be_a_path_or_mean_something_else_is_no_set(name: str, tmp_path: Path) -> None:
     assert not own_weights.is_set(name)
-    with pytest.raises(ValueError, match="no name for a set"):
+    with pytest.raises(WeightsRefused, match="no name for a set"):
         own_weights.place(name, "resnet18", tmp_path)
 
 
