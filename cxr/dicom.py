@@ -47,7 +47,7 @@ def read_dicom(data: bytes, limits: Limits) -> Radiograph:
         stored = stored_values(dataset, limits)
         pixels, steps = displayed(stored, dataset)
         return Radiograph(
-            pixels=np.ascontiguousarray(pixels, dtype=np.float32),
+            pixels=np.ascontiguousarray(pixels),
             bits=int(dataset.BitsStored),
             source="dicom",
             photometric=str(dataset.PhotometricInterpretation),

@@ -76,7 +76,9 @@ def stored_values(dataset: Dataset, limits: Limits) -> NDArray[np.integer[Any]]:
     lowest = dataset.HighBit + 1 - dataset.BitsStored if plugin in ("", "pydicom") else 0
     bits = dataset.BitsAllocated
     values = decoded.astype(f"i{bits // 8}" if dataset.PixelRepresentation else f"u{bits // 8}", copy=False)
-    if dataset.BitsStored < bits:  # else there is nothing to drop, and films are large
+    # Films are large, and most have nothing to drop.
+    bare = not dataset.PixelRepresentation and lowest == 0 and values.max() < 2**dataset.BitsStored
+    if dataset.BitsStored < bits and not bare:
         values = (values << (bits - dataset.BitsStored - lowest)) >> (bits - dataset.BitsStored)
     return np.asarray(values)
 
@@ -85,6 +87,9 @@ def _decoded(dataset: Dataset, plugin: str, limits: Limits) -> NDArray[Any]:
     syntax = dataset.file_meta.TransferSyntaxUID
     if not plugin:
         _check_length(dataset)
+        if syntax.is_little_endian:  # as pydicom's decoder gives it, without its copies
+            wide, pixels = f"<u{dataset.BitsAllocated // 8}", dataset.Rows * dataset.Columns
+            return np.frombuffer(dataset.PixelData, wide, pixels).reshape(dataset.Rows, dataset.Columns)
     else:
         frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
         if plugin == "pydicom":

@@ -12,13 +12,15 @@ from pydicom import Dataset
 from pydicom.uid import ExplicitVRBigEndian
 
 from cxr.errors import UnsupportedDicom
+from cxr.radiograph import Samples
 
 LEAST_INSIDE = 0.25  # share of the film that a window must show
 LARGEST = 1e12  # of a tag's number: beyond it float32 and int64 overflow
 
 
-def displayed(stored: NDArray[np.integer[Any]], dataset: Dataset) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """(H, W) stored values → (H, W) float32, larger = brighter, and the names of the steps.
+def displayed(stored: NDArray[np.integer[Any]], dataset: Dataset) -> tuple[Samples, tuple[str, ...]]:
+    """(H, W) stored values → (H, W) float32, larger = brighter, and the names of the steps; unsigned values stay as they are where no
+    step changes them.
 
     The first VOI LUT (or else the first window) is applied although percentiles normalise later: a direct-exposure background far
     above the tissue would otherwise own the upper percentile, a tone curve (LUT, SIGMOID) cannot be restored by any linear
@@ -32,26 +34,27 @@ def displayed(stored: NDArray[np.integer[Any]], dataset: Dataset) -> tuple[NDArr
     pixels, voi = _voi(pixels, dataset)
     steps += voi
     if dataset.PhotometricInterpretation == "MONOCHROME1":
+        pixels = pixels.astype(np.float32, copy=False)
         pixels = pixels.max() + pixels.min() - pixels
         steps.append("monochrome1-inverted")
     if padding is not None and padding.any() and not padding.all():
-        pixels[padding] = pixels[~padding].min()
+        pixels = np.where(padding, pixels[~padding].min(), pixels)
         steps.append("padding-to-black")
     return pixels, tuple(steps)
 
 
-def _modality(stored: NDArray[np.integer[Any]], dataset: Dataset) -> tuple[NDArray[np.float32], list[str]]:
+def _modality(stored: NDArray[np.integer[Any]], dataset: Dataset) -> tuple[Samples, list[str]]:
     if tables := dataset.get("ModalityLUTSequence"):
         return _looked_up(stored, tables[0], dataset), ["modality-lut"]
     slope, intercept = float(_first(dataset, "RescaleSlope", 1)), float(_first(dataset, "RescaleIntercept", 0))
     if not 0 < abs(slope) < LARGEST or not abs(intercept) < LARGEST:
         raise UnsupportedDicom(f"a rescale of {slope:g} × value + {intercept:g}", "a finite slope, not 0", "Export it again.")
     if (slope, intercept) == (1, 0):
-        return stored.astype(np.float32), []
+        return stored if stored.dtype.kind == "u" else stored.astype(np.float32), []
     return (stored * slope + intercept).astype(np.float32), ["rescale"]
 
 
-def _voi(pixels: NDArray[np.float32], dataset: Dataset) -> tuple[NDArray[np.float32], list[str]]:
+def _voi(pixels: Samples, dataset: Dataset) -> tuple[Samples, list[str]]:
     if tables := dataset.get("VOILUTSequence"):
         return _looked_up(np.rint(pixels).astype(np.int64), tables[0], dataset), ["voi-lut"]
     center, width = _first(dataset, "WindowCenter", None), _first(dataset, "WindowWidth", None)
@@ -61,14 +64,15 @@ def _voi(pixels: NDArray[np.float32], dataset: Dataset) -> tuple[NDArray[np.floa
     function = str(dataset.get("VOILUTFunction") or "LINEAR").strip()
     if function == "LINEAR":  # PS3.3 C.11.2.1.2.1: the window reaches from one integer to another
         middle, width = middle - 0.5, width - 1
-    low, high = middle - width / 2, middle + width / 2
-    sane = 0 < width < LARGEST and abs(middle) < LARGEST
-    if not sane or np.mean((pixels >= low) & (pixels <= high)) < LEAST_INSIDE:
+    if not (0 < width < LARGEST and abs(middle) < LARGEST):
+        return pixels, ["voi-window-ignored"]
+    low, high = np.float32(middle - width / 2), np.float32(middle + width / 2)
+    if np.mean((pixels >= low) & (pixels <= high)) < LEAST_INSIDE:
         return pixels, ["voi-window-ignored"]
     if function == "SIGMOID":  # PS3.3 C.11.2.1.3.1
-        curve = 1 / (1 + np.exp(np.clip(-4 * (pixels - middle) / width, -80, 80)))
+        curve = 1 / (1 + np.exp(np.clip(-4 * (pixels.astype(np.float32) - middle) / width, -80, 80)))
         return curve.astype(np.float32), ["voi-sigmoid"]
-    return np.clip(pixels, np.float32(low), np.float32(high)), ["voi-window"]
+    return np.clip(pixels, low, high), ["voi-window"]
 
 
 def _looked_up(values: NDArray[Any], table: Dataset, dataset: Dataset) -> NDArray[np.float32]:

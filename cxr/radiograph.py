@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from cxr.errors import FileTooLarge, FilmError, FilmTooSmall, TruncatedFile
+
+# uint8 or uint16 as stored where nothing had to be done to the values, which saves most of the work and memory; float32 elsewhere.
+Samples = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -39,15 +42,15 @@ class Limits:
 class Radiograph:
     """One film as read, before any normalisation.
 
-    `pixels` is float32 (H, W), finite, C-contiguous, larger = brighter on a light box (bones white), in the units of the file
-    (0..255, 0..65535, or DICOM modality units): `cxr.intensity.to_gray8` makes them comparable. `bits` is the stored depth of one
+    `pixels` is uint8, uint16 or float32 (H, W), finite, C-contiguous, larger = brighter on a light box (bones white), in the units of
+    the file (0..255, 0..65535, or DICOM modality units): `cxr.intensity.to_gray8` makes them comparable. `bits` is the stored depth of one
     sample, `source` the format ("png" | "jpeg" | "tiff" | "dicom"), `photometric` the colour model as found ("L", "RGB", "CMYK",
     "MONOCHROME1", …), `transforms` the named steps that were applied, in order. `modality` and `view` are DICOM code words
     ("DX", "PA"), `chest` whether the body part is one and `adult` whether the patient is 18 years or older; each None where the file
     does not say. Nothing that could name the patient is read.
     """
 
-    pixels: NDArray[np.float32]
+    pixels: Samples
     bits: int
     source: str
     photometric: str

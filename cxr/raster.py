@@ -7,12 +7,11 @@ radiographs that write a profile write a generic one.
 from io import BytesIO
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from cxr.errors import FileTooLarge, NotGray, TruncatedFile, UnsupportedFormat
 from cxr.headers import Stream, jpeg_header, png_header
-from cxr.radiograph import Limits, Radiograph, damage_named
+from cxr.radiograph import Limits, Radiograph, Samples, damage_named
 
 ORIENTATION = 0x0112  # EXIF tag, 1..8
 BITS_PER_SAMPLE, PHOTOMETRIC, MIN_IS_WHITE = 258, 262, 0  # TIFF tags and value
@@ -38,8 +37,7 @@ def read_raster(data: bytes, source: str, limits: Limits) -> Radiograph:
         photometric, bits = image.mode, _bits(image, header)
         white_is_zero = source == "tiff" and image.tag_v2.get(PHOTOMETRIC) == MIN_IS_WHITE  # type: ignore[attr-defined]
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        pixels, steps = _gray(upright)
+        pixels, steps = _gray(ImageOps.exif_transpose(image) if orientation != 1 else image)
     if white_is_zero:
         steps = (*steps, "min-is-white-inverted")
         if bits > 8:  # Pillow inverts up to 8 bits while decoding, and no more
@@ -78,11 +76,11 @@ def _bits(image: Image.Image, header: Stream | None) -> int:
     return header.bits if header.components == 1 else min(header.bits, 8)
 
 
-def _gray(image: Image.Image) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """Decoded picture → (H, W) float32 and the names of the steps taken."""
+def _gray(image: Image.Image) -> tuple[Samples, tuple[str, ...]]:
+    """Decoded picture → (H, W) samples and the names of the steps taken."""
     steps: list[str] = []
     if image.mode in ("I;16", "I;16L", "I;16B"):
-        wide = np.asarray(image).astype(np.float32)
+        wide = np.array(image, dtype=np.uint16)
         if isinstance(hidden := image.info.get("transparency"), int):
             wide[wide == hidden] = 0
             steps.append("alpha-on-black")
@@ -106,7 +104,7 @@ def _gray(image: Image.Image) -> tuple[NDArray[np.float32], tuple[str, ...]]:
         image = image.convert("L")
     if image.mode != "L":
         raise UnsupportedFormat(f"samples of type {image.mode}", "gray or colour of 1 to 16 bits", "Save it as 16-bit gray.")
-    return np.asarray(image).astype(np.float32), tuple(steps)
+    return np.asarray(image), tuple(steps)
 
 
 def _on_black(image: Image.Image) -> Image.Image:

@@ -18,6 +18,16 @@ def test_other_integer_units_give_the_same_bytes(scale: int, shift: int) -> None
     np.testing.assert_array_equal(to_gray8(FILM * np.float32(scale) + np.float32(shift)), to_gray8(FILM))
 
 
+@given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from([np.uint8, np.uint16]), low=st.floats(0, 40), high=st.floats(60, 100))
+@settings(max_examples=60, deadline=None)
+def test_integers_as_they_are_stored_give_the_bytes_of_the_same_values_as_float32(
+    seed: int, kind: type, low: float, high: float
+) -> None:
+    top = np.iinfo(kind).max
+    film = np.random.default_rng(seed).integers(0, top, (300, 700), dtype=kind, endpoint=True)  # of several blocks
+    np.testing.assert_array_equal(to_gray8(film, low, high), to_gray8(film.astype(np.float32), low, high))
+
+
 @given(scale=st.floats(1e-3, 1e4), shift=st.floats(-1e3, 1e3))
 @settings(max_examples=60, deadline=None)
 def test_other_real_units_give_the_same_bytes_within_one_level(scale: float, shift: float) -> None:
