@@ -15,7 +15,7 @@ _TIMED_SECONDS = 120
 
 
 def fastest(folder: Path, ways: Sequence[Way], notes: Path) -> Way:
-    """The way that answers a bundle's golden films soonest and as recorded; measured once, kept in the file `notes`.
+    """The way that answers most films per second when every core has one, and as recorded; measured once, kept in the file `notes`.
 
     Each is measured in a process of its own, so that the ones not taken leave nothing in this one's memory. Where there is only one,
     or none answers as recorded, it is the first one: what is wrong then shows when the bundle is checked.
@@ -23,7 +23,7 @@ def fastest(folder: Path, ways: Sequence[Way], notes: Path) -> Way:
     if len(ways) == 1:
         return ways[0]
     named = {str(way): way for way in ways}
-    key = f"{folder.name} on {processor()}, {cores()} cores: {' or '.join(named)}"
+    key = f"{folder.name} on {processor()}, {cores()} cores at once: {' or '.join(named)}"
     known: dict[str, str] = json.loads(notes.read_text()) if notes.is_file() else {}
     if known.get(key) not in named:
         times = {name: _timed(folder, way) for name, way in named.items()}
@@ -36,7 +36,7 @@ def fastest(folder: Path, ways: Sequence[Way], notes: Path) -> Way:
 
 
 def _timed(folder: Path, way: Way) -> float:
-    """Seconds for one film, infinite where it is not answered as recorded."""
+    """Seconds per film, infinite where it is not answered as recorded."""
     command = [sys.executable, "-c", _TIMED, str(folder), *way]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMED_SECONDS, check=True)

@@ -4,14 +4,14 @@ Uploads being read and predictions waiting have places of their own: whoever ope
 that predictions need. And one client never takes more than half of the uploads and bytes, so that another always finds room.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-import anyio
-
 from serving.errors import ProblemError
+from serving.workers import Workers
 
 T = TypeVar("T")
 COME_BACK = 1  # seconds
@@ -42,7 +42,7 @@ class Admission:
     """Counts are changed on the event loop only, so they need no lock."""
 
     def __init__(self, workers: int, queue: int, max_held: int, uploads: int = 512) -> None:
-        self._limiter = anyio.CapacityLimiter(workers)
+        self.workers = Workers(workers)
         self.capacity = workers + queue
         self.uploads = uploads
         self.max_held = max_held
@@ -80,7 +80,7 @@ class Admission:
             raise _busy()
         self.computing += 1
         try:
-            return await anyio.to_thread.run_sync(lambda: work(self.computing == 1), limiter=self._limiter)
+            return await asyncio.wrap_future(self.workers.submit(lambda: work(self.computing == 1)))
         finally:
             self.computing -= 1
 

@@ -29,8 +29,8 @@ async def answered(
     request: Request, loaded: LoadedBundle, data: bytes, read_body: float, explain: bool = False
 ) -> PredictionAnswer:
     """A film's answer as JSON says it. Raises as `finished` does."""
-    prediction, timings = await finished(request, loaded, data, read_body, lambda prediction: prediction, explain)
-    return answer(prediction, loaded, request.state.request_id, timings)
+    request_id = request.state.request_id
+    return await finished(request, loaded, data, read_body, lambda p, timings: answer(p, loaded, request_id, timings), explain)
 
 
 async def finished(
@@ -38,26 +38,27 @@ async def finished(
     loaded: LoadedBundle,
     data: bytes,
     read_body: float,
-    finish: Callable[[Prediction], T],
+    finish: Callable[[Prediction, Timings], T],
     explain: bool = False,
-) -> tuple[T, Timings]:
-    """Prepare, predict and `finish` on one worker thread, counted and audited: what `finish` made of the prediction, and how long it took.
+) -> T:
+    """Prepare, predict and `finish` on one worker thread, counted and audited: what `finish` made of the prediction.
 
-    `read_body`: seconds since the request began. Raises FilmError, and ProblemError `busy`.
+    All of it is done there: what the event loop computes, every other request waits for. `read_body`: seconds since the request
+    began. Raises FilmError, and ProblemError `busy`.
     """
     state, started = request.app.state, perf_counter()
 
-    def work(alone: bool) -> tuple[Prediction, dict[str, float], T, str]:
+    def work(alone: bool) -> T:
         bundle = loaded.bundle.alone if alone else loaded.bundle
         prediction, seconds = predicted(bundle, data, state.settings.limits, explain)
-        return prediction, seconds, finish(prediction), state.audit.film(data)
+        timings = Timings.of(read_body=read_body, total=read_body + perf_counter() - started, **seconds)
+        made = finish(prediction, timings)
+        state.metrics.count(prediction, timings)
+        state.drift.add(loaded.bundle, prediction)
+        _audit(request, loaded, state.audit.film(data), prediction, timings)
+        return made
 
-    prediction, seconds, made, film = await state.admission.compute(work)
-    timings = Timings.of(read_body=read_body, total=read_body + perf_counter() - started, **seconds)
-    state.metrics.count(prediction, timings)
-    state.drift.add(loaded.bundle, prediction)
-    _audit(request, loaded, film, prediction, timings)
-    return made, timings
+    return await state.admission.compute(work)  # type: ignore[no-any-return]  # Starlette does not know what its state holds
 
 
 def predicted(bundle: Bundle, data: bytes, limits: Limits, explain: bool = False) -> tuple[Prediction, dict[str, float]]:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from cxr.bundle import Bundle
 from cxr.manifest import BundleError
+from serving.allocator import give_back
 from serving.errors import ProblemError
 
 log = logging.getLogger("serving")
@@ -183,6 +184,7 @@ class Readiness:
 
     def _switch(self, new: LoadedBundle) -> None:
         old, self.loaded = self.loaded, new
+        give_back()
         log.info("serving %s version %s (%s)", new.name, new.version, new.bundle.digest[:12])
         if old is not None:
             weakref.finalize(old.bundle, log.info, "version %s answered its last request", old.version).atexit = False

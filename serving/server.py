@@ -1,6 +1,5 @@
 """Running the service: in the foreground for the command line, or beside other work (tests, `mdmt serve --answer`)."""
 
-import ctypes
 import socket
 import threading
 import time
@@ -10,6 +9,7 @@ from typing import Any
 
 import uvicorn
 
+from serving.allocator import few_arenas
 from serving.app import create_app
 from serving.authorization import check_open
 from serving.ending import EndingServer, run_to_the_end
@@ -19,7 +19,6 @@ from serving.settings import Settings
 
 GRACE_SECONDS = 10  # the longest queue is answered by then, and a half-sent upload must not hold up the end of the process
 START_SECONDS = 30
-M_ARENA_MAX = -8  # mallopt(3)
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -49,7 +48,7 @@ def serve(
     `load_bundle` defaults to the registry of the settings. Raises NotLoopback and KeyFileError before anything is bound; ends the process.
     """
     check_open(settings, host)
-    _few_arenas()
+    few_arenas()
     config = _config(settings, load_bundle, host, port, LOGGING)
     listener = bound(config)
     listener.listen(config.backlog)  # before the port is told: who connects at once waits instead of being refused
@@ -78,13 +77,6 @@ def running(
     finally:
         server.should_exit = True
         thread.join(GRACE_SECONDS + 2)
-
-
-def _few_arenas() -> None:
-    """glibc gives each thread an arena of its own and none of it back: films of a few megabytes then cost as much once per thread."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # other C libraries have no arenas
-        mallopt(M_ARENA_MAX, 2)
 
 
 def bound(config: uvicorn.Config) -> socket.socket:

@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     """Largest film in pixels (width × height), judged from the header before anything is decoded."""
 
     engine: Literal["auto", EngineName] = "auto"
-    """What computes the graphs; "auto": whichever of the installed ones answers the golden film soonest on this host, and rightly."""
+    """What computes the graphs; "auto": whichever of the installed ones answers most golden films per second on this host, and rightly."""
 
     precision: Literal["auto", "float32"] = "auto"
     """What lungs are looked for in first. "auto": a lower one where the version carries a proof that it answers as float32 does, and

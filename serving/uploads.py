@@ -3,10 +3,10 @@
 Starlette's own form parser spools to a temporary file, which a read-only container has not got, so the form is parsed here.
 """
 
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
-import anyio
 from fastapi import Request
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
@@ -32,7 +32,7 @@ class _Form:
     """Collects the parts named `file`, `most` at most; callbacks of MultipartParser."""
 
     def __init__(self, most: int) -> None:
-        self.files: list[bytearray] = []
+        self.files: list[list[bytes]] = []  # in pieces, as they come
         self.complete = False
         self._most = most
         self._parts = 0
@@ -78,11 +78,11 @@ class _Form:
                 "several-files", f"The form has more files than {self._most}, the most that one request may have here."
             )
         if self._inside:
-            self.files.append(bytearray())
+            self.files.append([])
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._inside:
-            self.files[-1] += data[start:end]
+            self.files[-1].append(data[start:end])
 
     def on_end(self) -> None:
         self.complete = True
@@ -102,13 +102,13 @@ async def read_upload(request: Request, settings: Settings, place: Place) -> byt
             headers={"Accept": ", ".join((FORM, *RAW_TYPES))},
         )
     overhead = FORM_OVERHEAD if kind == FORM else 0
-    chunks = _chunks(request, settings, place, settings.max_bytes, overhead)
-    data = (await _files_of_form(chunks, boundary, 1))[0] if kind == FORM else await _whole(chunks)
+    body = _Body(request, settings, place, settings.max_bytes, overhead)
+    data = (await _files_of_form(body, boundary, 1))[0] if kind == FORM else await _whole(body)
     if len(data) > settings.max_bytes:
         raise _too_large(settings.max_bytes)
     if not data:
         raise ProblemError("empty-body", "The film has no bytes. Send the content of a PNG, JPEG or DICOM file.")
-    return bytes(data)
+    return data
 
 
 async def read_batch(request: Request, settings: Settings, place: Place) -> list[bytes]:
@@ -123,15 +123,15 @@ async def read_batch(request: Request, settings: Settings, place: Place) -> list
             f"Send {FORM} with one field `{FIELD}` per film, without Content-Encoding.",
             headers={"Accept": FORM},
         )
-    chunks = _chunks(request, settings, place, settings.batch_bytes, FORM_OVERHEAD)
-    return [bytes(file) for file in await _files_of_form(chunks, boundary, settings.batch_films)]
+    body = _Body(request, settings, place, settings.batch_bytes, FORM_OVERHEAD)
+    return await _files_of_form(body, boundary, settings.batch_films)
 
 
 async def read_json(request: Request, settings: Settings, place: Place) -> bytes:
     """A JSON body whose films are base64, so that it may have four bytes where they have three. Raises as `read_batch` does."""
     if _kind_of(request)[0] != JSON:
         raise ProblemError("unsupported-media-type", f"Send {JSON}, without Content-Encoding.", headers={"Accept": JSON})
-    return bytes(await _whole(_chunks(request, settings, place, settings.batch_bytes * 4 // 3, FORM_OVERHEAD)))
+    return await _whole(_Body(request, settings, place, settings.batch_bytes * 4 // 3, FORM_OVERHEAD))
 
 
 def _kind_of(request: Request) -> tuple[str, bytes]:
@@ -141,21 +141,29 @@ def _kind_of(request: Request) -> tuple[str, bytes]:
     return "" if coded else kind.decode("latin-1").lower(), options.get(b"boundary", b"")
 
 
-async def _whole(chunks: AsyncIterator[bytes]) -> bytearray:
-    data = bytearray()
-    async for chunk in chunks:
-        data += chunk
-    return data
+class _Body(NamedTuple):
+    """A request's body, of at most `most` bytes and some `overhead`."""
+
+    request: Request
+    settings: Settings
+    place: Place
+    most: int
+    overhead: int
 
 
-async def _files_of_form(chunks: AsyncIterator[bytes], boundary: bytes, most: int) -> list[bytearray]:
+async def _whole(body: _Body) -> bytes:
+    pieces: list[bytes] = []
+    await _received(body, pieces.append)
+    return b"".join(pieces)  # copied once, where a growing array moves, and is copied in the end as well
+
+
+async def _files_of_form(body: _Body, boundary: bytes, most: int) -> list[bytes]:
     form = _Form(most)
     if not boundary:
         raise ProblemError("malformed-form", "Content-Type names no boundary. Let the HTTP client write this header itself.")
     try:
         parser = MultipartParser(boundary, form.callbacks())
-        async for chunk in chunks:
-            parser.write(chunk)
+        await _received(body, parser.write)
         parser.finalize()
     except FormParserError as error:
         raise ProblemError(
@@ -165,31 +173,29 @@ async def _files_of_form(chunks: AsyncIterator[bytes], boundary: bytes, most: in
         raise ProblemError("malformed-form", "The form ends before its closing boundary.")
     if not form.files:
         raise ProblemError("missing-file", f"The form has no field `{FIELD}`. Send the film in a part of that name.")
-    return form.files
+    return [b"".join(pieces) for pieces in form.files]
 
 
-async def _chunks(request: Request, settings: Settings, place: Place, most: int, overhead: int) -> AsyncIterator[bytes]:
-    """The body as it comes in, counted: what Content-Length says only serves to refuse sooner."""
-    limit = most + overhead
-    announced = request.headers.get("content-length", "")
+async def _received(body: _Body, take: Callable[[bytes], object]) -> None:
+    """Give `take` the body as it comes in, counted: what Content-Length says only serves to refuse sooner."""
+    settings, limit = body.settings, body.most + body.overhead
+    announced = body.request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit:
-        raise _too_large(most)
-    deadline = anyio.current_time() + settings.body_total_seconds
-    stream = request.stream()
-    while True:
-        try:
-            with anyio.fail_after(min(settings.body_idle_seconds, deadline - anyio.current_time())):
-                chunk = await anext(stream)
-        except StopAsyncIteration:
-            break
-        except TimeoutError as error:
-            raise ProblemError("body-timeout", f"No more of the body came within {settings.body_idle_seconds:g} s, or it took "
+        raise _too_large(body.most)
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + settings.body_total_seconds
+    try:
+        async with asyncio.timeout_at(min(deadline, clock() + settings.body_idle_seconds)) as patience:
+            async for chunk in body.request.stream():
+                limit -= len(chunk)
+                if limit < 0:
+                    raise _too_large(body.most)
+                body.place.hold(len(chunk))
+                take(chunk)
+                patience.reschedule(min(deadline, clock() + settings.body_idle_seconds))
+    except TimeoutError as error:
+        raise ProblemError("body-timeout", f"No more of the body came within {settings.body_idle_seconds:g} s, or it took "
                           f"longer than {settings.body_total_seconds:g} s as a whole. Send it again.") from error  # fmt: skip
-        limit -= len(chunk)
-        if limit < 0:
-            raise _too_large(most)
-        place.hold(len(chunk))
-        yield chunk
 
 
 def _too_large(most: int) -> FileTooLarge:

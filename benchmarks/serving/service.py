@@ -4,6 +4,9 @@ import sys
 from pathlib import Path
 
 from cxr.bundle import Bundle
+from cxr.graphs import installed
+from cxr.host import fastest
+from cxr.precision import ways
 from serving.readiness import LoadedBundle
 from serving.server import serve
 from serving.settings import Settings
@@ -14,7 +17,8 @@ def main() -> None:
     settings = Settings(queue=64)
 
     def load() -> LoadedBundle:
-        bundle = Bundle(folder, settings.threads, "openvino", settings.workers, settings.alone)
+        engine = fastest(folder, ways({}, installed()), folder.parent / "engines.json").engine
+        bundle = Bundle(folder, settings.threads, engine, settings.workers, settings.alone)
         return LoadedBundle(bundle, "benchmark", "1", "champion")
 
     serve(settings, port=port, load_bundle=load)

@@ -146,7 +146,7 @@ async def infer(request: Request, name: str) -> InferenceAnswer:
         films = _films(asked.inputs[0], state.settings)
         wanted = _wanted(asked, loaded)
         read = perf_counter() - started
-        rows = [(await finished(request, loaded, film, read, lambda prediction: prediction.answers))[0] for film in films]
+        rows = [await finished(request, loaded, film, read, lambda prediction, _: prediction.answers) for film in films]
     return InferenceAnswer(
         model_name=loaded.name,
         model_version=loaded.version,

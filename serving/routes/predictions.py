@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from serving.answering import answered, explainable, finished
-from serving.answers import NOTICE, PredictionAnswer
+from cxr.bundle import Prediction
+from serving.answering import explainable, finished
+from serving.answers import NOTICE, PredictionAnswer, Timings, answer
 from serving.overlay import OPACITY, draw, shown
 from serving.representations import JSON, PNG, REPORT, wanted
 from serving.routes.documented import problems
@@ -85,7 +86,7 @@ async def predict(
         Query(description="what a picture shows: what speaks for a worse class, or for the label"),
     ] = None,
     opacity: Annotated[float, Query(ge=0, le=1, description="of the heat in a picture")] = OPACITY,
-) -> PredictionAnswer | Response:
+) -> Response:
     """The type of the file is judged by its content; one film per request. Equal bytes get equal answers from one version.
 
     `Accept: image/png` answers the film with box, lungs and heat at its own size; `Accept: application/dicom` answers a DICOM film with
@@ -101,9 +102,13 @@ async def predict(
         data = await read_upload(request, state.settings, place)
         read = perf_counter() - started
         if form == PNG:
-            picture, _ = await finished(request, loaded, data, read, lambda p: draw(p, loaded.bundle, *drawn, opacity), True)
+            picture = await finished(request, loaded, data, read, lambda p, _: draw(p, loaded.bundle, *drawn, opacity), True)
             return Response(picture, media_type=PNG)
         if form == REPORT:
-            report, _ = await finished(request, loaded, data, read, lambda p: structured_report(data, p, loaded))
+            report = await finished(request, loaded, data, read, lambda p, _: structured_report(data, p, loaded))
             return Response(report, media_type=REPORT)
-        return await answered(request, loaded, data, read, explain)
+
+        def written(prediction: Prediction, timings: Timings) -> str:
+            return answer(prediction, loaded, request.state.request_id, timings).model_dump_json()
+
+        return Response(await finished(request, loaded, data, read, written, explain), media_type=JSON)
