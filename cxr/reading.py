@@ -3,7 +3,6 @@
 The file name and the declared content type are never looked at: a text file named .png is text.
 """
 
-from cxr.dicom import read_dicom
 from cxr.errors import FileTooLarge, UnsupportedFormat
 from cxr.headers import JPEG_MAGIC, PNG_MAGIC
 from cxr.radiograph import Limits, Radiograph
@@ -48,4 +47,9 @@ def read(data: bytes, limits: Limits = Limits(), formats: frozenset[str] = SERVE
         found = "an empty file" if not data else source.upper() if source else "content of no known image format"
         allowed = ", ".join(sorted(name.upper() for name in formats))
         raise UnsupportedFormat(found, allowed, "The content decides, not the file name: export the film in one of these.")
-    return read_dicom(data, limits) if source == "dicom" else read_raster(data, source, limits)
+    if source != "dicom":
+        return read_raster(data, source, limits)
+    # Here: pydicom takes half a second to import, which a service that starts spends beside the loading of its graphs.
+    from cxr.dicom import read_dicom
+
+    return read_dicom(data, limits)

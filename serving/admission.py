@@ -1,7 +1,8 @@
 """How much work is let in: bounded uploads, bounded bytes, bounded predictions; the rest is told to come back.
 
 Uploads being read and predictions waiting have places of their own: whoever opens uploads and sends nothing takes none of the places
-that predictions need. And one client never takes more than half of the uploads and bytes, so that another always finds room.
+that predictions need. And one client never takes more than half of the uploads and bytes, so that another always finds room; without
+keys nobody can be told apart, all come from this machine, and whoever comes may have all of it.
 """
 
 import asyncio
@@ -31,7 +32,11 @@ class Place:
         if admission.held + count > admission.max_held:
             raise _busy()
         # Alone, a client may send one upload of any allowed size; several must leave room for others.
-        if admission.held_by[self._client] > self.held and admission.held_by[self._client] + count > admission.max_held / 2:
+        if (
+            self._client
+            and admission.held_by[self._client] > self.held
+            and admission.held_by[self._client] + count > admission.max_held / 2
+        ):
             raise _too_many("bytes")
         admission.held += count
         admission.held_by[self._client] += count
@@ -54,11 +59,11 @@ class Admission:
 
     @contextmanager
     def place(self, client: str = "") -> Iterator[Place]:
-        """A place for one request of a client. Raises ProblemError `busy` when there is none, `too-many-requests` when this client
-        has half of them."""
+        """A place for one request of a client, "" where clients are not told apart. Raises ProblemError `busy` when there is none,
+        `too-many-requests` when this client has half of them."""
         if self.computing >= self.capacity or self.inside >= self.uploads:
             raise _busy()  # before the body is read: it would wait for nothing
-        if self.inside_of[client] >= max(1, self.uploads // 2):
+        if client and self.inside_of[client] >= max(1, self.uploads // 2):
             raise _too_many("uploads")
         self.inside += 1
         self.inside_of[client] += 1

@@ -1,5 +1,6 @@
 """The application: what is built, in what order, and what each part is given. Nothing happens at import."""
 
+import importlib
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -62,6 +63,7 @@ def create_app(settings: Settings, bundles: Source | Callable[[], LoadedBundle])
 
 
 def _start_decoders() -> None:
-    """Warm before the first film, and tested: a wrong decoder of JPEG Lossless answers with wrong pixels, not with an error."""
+    """Read before the first film, warm and tested: a wrong decoder of JPEG Lossless answers with wrong pixels, not with an error."""
+    importlib.import_module("cxr.dicom")
     if not warm_up():
         log.error("the decoder of JPEG Lossless fails its self-test: films in this encoding are refused")

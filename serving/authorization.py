@@ -86,7 +86,7 @@ class Authorization:
         await self._app(scope, receive, send)
 
     def _refusal(self, request: Request) -> ProblemResponse | None:
-        request.state.client = request.client.host if request.client else "unknown"
+        request.state.client = "" if self._ring is None else request.client.host if request.client else "unknown"
         try:
             self._check(request)
         except ProblemError as error:

@@ -9,10 +9,11 @@ from typing import Any
 
 import uvicorn
 
-from serving.allocator import few_arenas
+from serving.allocator import keep_little
 from serving.app import create_app
 from serving.authorization import check_open
 from serving.ending import EndingServer, run_to_the_end
+from serving.large_bodies import LargeBodies
 from serving.readiness import LoadedBundle, Source
 from serving.registry import registry_source
 from serving.settings import Settings
@@ -48,7 +49,7 @@ def serve(
     `load_bundle` defaults to the registry of the settings. Raises NotLoopback and KeyFileError before anything is bound; ends the process.
     """
     check_open(settings, host)
-    few_arenas()
+    keep_little()
     config = _config(settings, load_bundle, host, port, LOGGING)
     listener = bound(config)
     listener.listen(config.backlog)  # before the port is told: who connects at once waits instead of being refused
@@ -103,6 +104,7 @@ def _config(
         create_app(settings, load_bundle),
         host=host,
         port=port,
+        http=LargeBodies,
         access_log=False,
         log_config=log_config,
         timeout_graceful_shutdown=GRACE_SECONDS,

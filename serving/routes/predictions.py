@@ -11,7 +11,6 @@ from serving.answers import NOTICE, PredictionAnswer, Timings, answer
 from serving.overlay import OPACITY, draw, shown
 from serving.representations import JSON, PNG, REPORT, wanted
 from serving.routes.documented import problems
-from serving.structured_report import structured_report
 from serving.uploads import FIELD, FORM, RAW_TYPES, read_upload
 
 router = APIRouter(tags=["predictions"])
@@ -105,6 +104,8 @@ async def predict(
             picture = await finished(request, loaded, data, read, lambda p, _: draw(p, loaded.bundle, *drawn, opacity), True)
             return Response(picture, media_type=PNG)
         if form == REPORT:
+            from serving.structured_report import structured_report  # with pydicom, which is read beside the loading of a version
+
             report = await finished(request, loaded, data, read, lambda p, _: structured_report(data, p, loaded))
             return Response(report, media_type=REPORT)
 

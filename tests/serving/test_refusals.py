@@ -193,6 +193,16 @@ def test_one_client_takes_at_most_half_of_the_uploads_and_bytes() -> None:
         other.hold(50)
 
 
+def test_who_cannot_be_told_apart_may_have_all_of_it() -> None:
+    admission = Admission(workers=1, queue=1, max_held=100, uploads=2)
+    with admission.place() as first, admission.place() as second:
+        first.hold(60)
+        second.hold(40)
+        with pytest.raises(ProblemError) as refused, admission.place():
+            pass
+        assert refused.value.code == "busy"
+
+
 def test_a_full_queue_of_predictions_is_said_before_the_body_is_read() -> None:
     admission = Admission(workers=1, queue=0, max_held=100)
 
