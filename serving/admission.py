@@ -8,14 +8,16 @@ keys nobody can be told apart, all come from this machine, and whoever comes may
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
+from serving.allocator import give_back
 from serving.errors import ProblemError
 from serving.workers import Workers
 
 T = TypeVar("T")
 COME_BACK = 1  # seconds
+BURST_BYTES = 32 << 20  # of uploads held at once: what they leave behind is given back when the last one is answered
 
 
 class Place:
@@ -54,6 +56,7 @@ class Admission:
         self.inside = 0  # requests, whether read, waiting or computed
         self.computing = 0  # predictions, whether waiting or computed
         self.held = 0
+        self._burst = 0  # most bytes that were held at once since memory was last given back
         self.inside_of: Counter[str] = Counter()
         self.held_by: Counter[str] = Counter()
 
@@ -73,8 +76,13 @@ class Admission:
         finally:
             self.inside -= 1
             self.held -= place.held
-            _give_back(self.inside_of, client, 1)
-            _give_back(self.held_by, client, place.held)
+            _less(self.inside_of, client, 1)
+            _less(self.held_by, client, place.held)
+            self._burst = max(self._burst, self.held + place.held)
+            if not self.inside and self._burst > BURST_BYTES:
+                self._burst = 0
+                with suppress(RuntimeError):  # the service ends, and its memory with it
+                    self.workers.submit(give_back)
 
     async def compute(self, work: Callable[[bool], T]) -> T:
         """Run `work` on a worker thread, as soon as one is free; it is told whether it is the only one, and may use all cores.
@@ -90,7 +98,7 @@ class Admission:
             self.computing -= 1
 
 
-def _give_back(counts: Counter[str], client: str, count: int) -> None:
+def _less(counts: Counter[str], client: str, count: int) -> None:
     counts[client] -= count
     if counts[client] <= 0:
         del counts[client]  # clients come and go, the table must not grow with them

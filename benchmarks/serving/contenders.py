@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ PEERS = ("fastapi", "mlflow", "litserve", "bentoml", "ray")
 PACKAGES, MODULES = ("litserve", "bentoml", "ray[serve]"), ("litserve", "bentoml", "ray.serve")  # not of the project
 BOUNDARY = "film"
 START_SECONDS = 120
+WATCH_SECONDS = 0.7  # it takes some milliseconds
 
 
 class Missing(RuntimeError):
@@ -81,6 +83,23 @@ class Running:
     def memory(self) -> float:
         """Proportional set size in MiB of all its processes: shared pages count once."""
         return sum(_pss(pid) for pid in _marked(self.token))
+
+    @contextmanager
+    def watched(self) -> Iterator[list[float]]:
+        """Its memory, again and again, for the length of a `with`."""
+        seen, over = [self.memory()], threading.Event()
+
+        def watch() -> None:
+            while not over.wait(WATCH_SECONDS):
+                seen.append(self.memory())
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        try:
+            yield seen
+        finally:
+            over.set()
+            thread.join()
 
 
 def _marked(token: str) -> list[int]:

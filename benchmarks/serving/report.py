@@ -22,6 +22,9 @@ class Cell(NamedTuple):
     unet: str
     kind: str
 
+    def __str__(self) -> str:
+        return ", ".join((self.backbone, self.kind, *(() if self.unet == "product" else (f"U-Net on {self.unet}",))))
+
 
 @dataclass(frozen=True)
 class Bare:
@@ -42,19 +45,16 @@ class Bare:
 
 @dataclass(frozen=True)
 class Measured:
-    """A contender in one round: load by concurrency, seconds to the first answer, MiB under load."""
+    """A contender in one round: load by concurrency, seconds to the first answer, MiB after the load and at most during it."""
 
     loads: dict[int, Load]
     start: float
     memory: float
+    peak: float
 
     @property
     def p50(self) -> float:
         return median(self.loads[1].ms or [float("nan")])
-
-    @property
-    def megabytes(self) -> float:
-        return self.memory * 1.048576
 
     @property
     def best_rate(self) -> float:
@@ -81,6 +81,12 @@ def rate(loops: list[dict[str, Any]]) -> float:
     return sum(len(loop["ms"]) / loop["seconds"] for loop in loops)
 
 
+def best_peer(results: Results, cell: Cell) -> str | None:
+    """The peer that answered most films a second, the median over the rounds that were run; None where none was."""
+    peers = {peer: rows for (where, peer), rows in results.measured.items() if where == cell and peer != "ours"}
+    return max(peers, key=lambda peer: median(row.best_rate for row in peers[peer]), default=None)
+
+
 def blocks(results: Results) -> list[str]:
     """The whole report."""
     missing = "\n".join(f"- {name}: {why}" for name, why in results.missing.items())
@@ -102,7 +108,9 @@ def _about(results: Results) -> str:
         f"{results.rounds} rounds, windows of {results.window:g} s, {results.minutes:.1f} minutes. All figures are medians over rounds; "
         "ratios are taken within a round. The limit is the same preparation and graphs in a loop without HTTP on OpenVINO in float32: "
         "`p50` from one process of two threads, films/s from the better of that and two processes of one thread. Peers run the same "
-        "preparation with eager torch, in their default settings. Memory is proportional (PSS)."
+        'preparation with eager torch, in their default settings. Memory is proportional (PSS). "U-Net on resnet18" has the encoder that '
+        "published pipelines take, three times the work of our own U-Net, which marks lungs as well as a second annotator "
+        "(docs/evidence.md)."
     )
 
 
@@ -112,28 +120,30 @@ def _goals(results: Results) -> Iterator[Goal]:
         pairs = list(zip(ours, rounds, strict=False))
         if not pairs:
             continue
-        name = f"{cell.backbone}, {cell.kind}"
         slower = median(m.p50 / b.p50 for m, b in pairs)
-        yield Goal(f"{name}: p50 at c = 1 ≤ 1.10 × bare", f"{slower:.2f}×", slower <= 1.10)
+        yield Goal(f"{cell}: p50 at c = 1 ≤ 1.10 × bare", f"{slower:.2f}×", slower <= 1.10)
         for c in (8, 32):
             share = median(m.loads[c].rate / b.rate for m, b in pairs)
-            yield Goal(f"{name}: films/s at c = {c} ≥ 0.95 × best bare", f"{share:.2f}×", share >= 0.95)
-        peers = {peer: rows for (where, peer), rows in results.measured.items() if where == cell and peer != "ours"}
-        if peers:
-            best = max(peers, key=lambda peer: median(row.best_rate for row in peers[peer]))
-            ahead = median(m.best_rate / p.best_rate for m, p in zip(ours, peers[best], strict=False))
+            yield Goal(f"{cell}: films/s at c = {c} ≥ 0.95 × best bare", f"{share:.2f}×", share >= 0.95)
+        if best := best_peer(results, cell):
+            theirs = results.measured[cell, best]
+            ahead = median(m.best_rate / p.best_rate for m, p in zip(ours, theirs, strict=False))
             for wanted in (2.5, 5):
-                yield Goal(f"{name}: films/s ≥ {wanted:g} × best peer ({best})", f"{ahead:.2f}×", ahead >= wanted)
-        memory, start = median(m.megabytes for m in ours), median(m.start for m in ours)
-        yield Goal(f"{name}: memory ≤ 300 MB", f"{memory:.0f} MB", memory <= 300)
-        yield Goal(f"{name}: start to first answer ≤ 2.5 s", f"{start:.2f} s", start <= 2.5)
+                yield Goal(f"{cell}: films/s ≥ {wanted:g} × best peer ({best})", f"{ahead:.2f}×", ahead >= wanted)
+            lighter = results.measured.get((cell._replace(unet="product"), "ours"), [])
+            if cell.unet != "product" and lighter:
+                ahead = median(m.best_rate / p.best_rate for m, p in zip(lighter, theirs, strict=False))
+                yield Goal(f"{cell}: films/s of ours with its own U-Net ≥ 5 × this peer", f"{ahead:.2f}×", ahead >= 5)
+        start, memory, peak = (median(values) for values in zip(*((m.start, m.memory, m.peak) for m in ours), strict=True))
+        yield Goal(f"{cell}: memory ≤ 300 MB", f"{_mb(memory)} MB, at most {_mb(peak)}", float(_mb(memory)) <= 300)
+        yield Goal(f"{cell}: start to first answer ≤ 2.5 s", f"{start:.2f} s", start <= 2.5)
 
 
 def _tables(results: Results) -> Iterator[str]:
     for cell, rounds in results.bare.items():
         p50, limit = median(bare.p50 for bare in rounds), median(bare.rate for bare in rounds)
         cpu = median(loop["cpu_ms"] for bare in rounds for loop in bare.narrow)
-        yield f"## {cell.backbone}, {cell.kind}"
+        yield f"## {cell}"
         yield f"Bare: p50 {p50:.1f} ms on two threads, {limit:.1f} films/s at best, {cpu:.1f} ms of one core per film."
         header = (
             "",
@@ -143,7 +153,7 @@ def _tables(results: Results) -> Iterator[str]:
             "c=32 the same",
             "errors",
             "start s",
-            "MB",
+            "MB, at most",
         )
         rows = [_row(name, rows, rounds) for (where, name), rows in results.measured.items() if where == cell]
         yield table(header, rows)
@@ -160,7 +170,15 @@ def _row(name: str, rows: list[Measured], rounds: list[Bare]) -> list[str]:
         )
     errors = sum(load.errors for m in rows for load in m.loads.values())
     total = sum(sum(load.statuses.values()) for m in rows for load in m.loads.values())
-    return [*parts, f"{errors}/{total}", f"{median(m.start for m in rows):.1f}", f"{median(m.megabytes for m in rows):.0f}"]
+    return [*parts, f"{errors}/{total}", f"{median(m.start for m in rows):.1f}", _megabytes(rows)]
+
+
+def _megabytes(rows: list[Measured]) -> str:
+    return f"{_mb(median(m.memory for m in rows))}, {_mb(median(m.peak for m in rows))}"
+
+
+def _mb(mebibytes: float) -> str:
+    return f"{mebibytes * 1.048576:.0f}"
 
 
 def _floors(results: Results) -> list[str]:

@@ -32,6 +32,7 @@ PHANTOMS = ROOT / "state" / "phantom"
 BACKBONES = ("mobilenet_v2", "densenet121")
 CONCURRENCY = (1, 8, 32)
 MAIN = Cell("mobilenet_v2", "product", "jpeg")
+REFERENCE = MAIN._replace(unet="resnet18")  # the U-Net of published pipelines: what our own, lighter one buys
 # The same bare pipeline on the main cell, two processes of one thread: engine and U-Net.
 FLOORS = (("openvino", "product"), ("onnxruntime", "product"), ("openvino", "resnet18"))
 
@@ -64,6 +65,9 @@ def main() -> None:
             contenders = ["ours", *(compared if chosen.full or cell == MAIN else [])]
             _say(f"round {number + 1}: {cell.backbone}, {cell.kind}")
             one_round(cell, files[cell.kind], contenders, chosen.seconds, results)
+            if cell == MAIN and (peer := report.best_peer(results, MAIN)):
+                _say(f"round {number + 1}: the same with the U-Net on ResNet-18")
+                one_round(REFERENCE, files[MAIN.kind], ["ours", peer], chosen.seconds, results)
         for engine, unet in FLOORS:
             loops = bare(networks_of(MAIN.backbone, unet), files["jpeg"], 1, 2, chosen.seconds, engine)
             results.floors.setdefault((engine, unet), []).append(loops)
@@ -89,8 +93,10 @@ def one_round(cell: Cell, file: Path, contenders: Sequence[str], seconds: float,
         try:
             with running(name, networks, asked) as server:
                 load.run(server.port, asked, 2, 0.5)
-                loads = {c: load.run(server.port, asked, c, seconds) for c in CONCURRENCY}
-                results.measured.setdefault((cell, name), []).append(Measured(loads, server.start, server.memory()))
+                with server.watched() as memory:
+                    loads = {c: load.run(server.port, asked, c, seconds) for c in CONCURRENCY}
+                measured = Measured(loads, server.start, server.memory(), max(memory))
+                results.measured.setdefault((cell, name), []).append(measured)
         except Missing as error:
             results.missing[name] = str(error)
 

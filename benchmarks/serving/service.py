@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from benchmarks.serving.overload import WAITING
 from cxr.bundle import Bundle
 from cxr.graphs import installed
 from cxr.host import fastest
@@ -14,7 +15,7 @@ from serving.settings import Settings
 
 def main() -> None:
     folder, port = Path(sys.argv[1]), int(sys.argv[2])
-    settings = Settings(queue=64)
+    settings = Settings(queue=WAITING)
 
     def load() -> LoadedBundle:
         engine = fastest(folder, ways({}, installed()), folder.parent / "engines.json").engine

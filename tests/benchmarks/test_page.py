@@ -5,7 +5,7 @@ from pathlib import Path
 from benchmarks import page, peers
 from benchmarks.page import Goal, table
 from benchmarks.serving.load import Load
-from benchmarks.serving.report import Bare, Cell, Measured, Results, blocks
+from benchmarks.serving.report import Bare, Cell, Measured, Results, best_peer, blocks
 from cxr.host import cores, processor
 
 
@@ -49,10 +49,24 @@ def test_the_service_is_judged_within_each_round() -> None:
     cell, loop = Cell("mobilenet_v2", "product", "jpeg"), {"ms": [10.0] * 100, "seconds": 1.0, "cpu_ms": 10.0}
     results, loads = Results(rounds=1, window=1.0), {c: Load(ms=[10.5] * 190, seconds=1.0) for c in (1, 8, 32)}
     results.bare[cell] = [Bare([loop], [loop, loop])]
-    results.measured[cell, "ours"] = [Measured(loads, start=2.0, memory=200.0)]
-    results.measured[cell, "ray"] = [Measured({c: Load(ms=[30.0] * 60, seconds=1.0) for c in (1, 8, 32)}, 9.0, 900.0)]
+    results.measured[cell, "ours"] = [Measured(loads, start=2.0, memory=200.0, peak=400.0)]
+    results.measured[cell, "ray"] = [Measured({c: Load(ms=[30.0] * 60, seconds=1.0) for c in (1, 8, 32)}, 9.0, 900.0, 950.0)]
     results.floors["openvino", "float32", "product"] = [[loop, loop]]
     results.missing["litserve"] = "not here"
     text = "\n".join(blocks(results))
     assert text.count("| reached |") == 6 and text.count("| not reached |") == 1  # 3.2 times the best peer is not 5
     assert "≥ 5 × best peer (ray) | 3.17× | not reached" in text and "- litserve: not here" in text
+    assert "| 210 MB, at most 419 | reached |" in text
+
+
+def test_what_a_lighter_unet_buys_is_judged_against_the_best_peer_with_the_usual_one() -> None:
+    cell, loop = Cell("mobilenet_v2", "product", "jpeg"), {"ms": [10.0] * 100, "seconds": 1.0, "cpu_ms": 10.0}
+    usual, results = cell._replace(unet="resnet18"), Results(rounds=1, window=1.0)
+    for where, name, films in ((cell, "ours", 200), (cell, "ray", 60), (usual, "ours", 50), (usual, "ray", 20)):
+        results.bare[where] = [Bare([loop], [loop, loop])]
+        loads = {c: Load(ms=[30.0] * films, seconds=1.0) for c in (1, 8, 32)}
+        results.measured[where, name] = [Measured(loads, 9.0, 900.0, 900.0)]
+    assert best_peer(results, usual) == "ray" and best_peer(results, cell._replace(kind="png")) is None
+    text = "\n".join(blocks(results))
+    assert "U-Net on resnet18: films/s of ours with its own U-Net ≥ 5 × this peer | 10.00× | reached" in text
+    assert "U-Net on resnet18: films/s ≥ 5 × best peer (ray) | 2.50× | not reached" in text
