@@ -11,6 +11,11 @@ from cxr.tasks import Task
 LABEL, WORSE = "label", "worse"
 
 
+def asked_of(task: Task) -> tuple[str, ...]:
+    """Names of the questions that a task has, the usual one last."""
+    return (LABEL, WORSE) if task.ordinal or task.positive is not None else (LABEL,)
+
+
 def questions(task: Task, index: int, probabilities: tuple[float, ...]) -> dict[str, NDArray[np.float64]]:
     """What evidence can be asked for → how each logit counts, (C,).
 
@@ -19,7 +24,7 @@ def questions(task: Task, index: int, probabilities: tuple[float, ...]) -> dict[
     as such where it is healthy, so its disease shows in the second map alone. Tasks without an order have the first only.
     """
     asked = {LABEL: np.eye(len(probabilities))[index]}
-    if task.ordinal or task.positive is not None:
+    if WORSE in asked_of(task):
         scores = np.arange(len(probabilities)) if task.ordinal else np.eye(len(probabilities))[task.positive]
         shares = np.asarray(probabilities)
         asked[WORSE] = shares * (scores - shares @ scores)  # the gradient of the expectation by the logits

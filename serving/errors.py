@@ -127,19 +127,20 @@ def problem(request: Request, code: str, detail: str, headers: dict[str, str] | 
 
 
 def install(app: FastAPI) -> None:
-    """Answer every exception as a problem. What nobody foresaw is caught by `access.AccessMiddleware`."""
+    """Answer every exception as a problem, on the event loop: for a plain function Starlette would wait for a thread, and refusals are
+    many where threads are few. What nobody foresaw is caught by `access.AccessMiddleware`."""
     app.add_exception_handler(ProblemError, _own)
     app.add_exception_handler(FilmError, _film)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)
 
 
-def _own(request: Request, error: Exception) -> ProblemResponse:
+async def _own(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, ProblemError)
     return problem(request, error.code, error.detail, error.headers)
 
 
-def _film(request: Request, error: Exception) -> ProblemResponse:
+async def _film(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, FilmError)
     request.app.state.metrics.film_errors.labels(error.code).inc()
     return problem(request, error.code, **film_refusal(error))
@@ -155,14 +156,14 @@ def film_refusal(error: FilmError) -> dict[str, Any]:
     return {"detail": f"Found {error.found}; allowed: {error.allowed}.", **members}
 
 
-def _http(request: Request, error: Exception) -> ProblemResponse:
+async def _http(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, HTTPException)
     code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "bad-request")
     detail = f"{HTTPStatus(PROBLEMS[code][0]).phrase}. /docs lists every path and what it takes."
     return problem(request, code, detail, dict(error.headers or {}))
 
 
-def _validation(request: Request, error: Exception) -> ProblemResponse:
+async def _validation(request: Request, error: Exception) -> ProblemResponse:
     return problem(request, "invalid-request", "The request does not match its description in /docs.")
 
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from cxr.bundle import Bundle, Prediction
-from cxr.evidence import LABEL, WORSE, over_film, questions, speaking_for
+from cxr.evidence import LABEL, WORSE, asked_of, over_film, questions, speaking_for
 from cxr.pipeline import Film
 from cxr.tasks import Task
 from serving.answers import NOTICE
@@ -29,7 +29,7 @@ def shown(bundle: Bundle, name: str | None, question: str | None) -> tuple[Task,
     task = next((task for task in bundle.tasks if name in (None, task.name)), None)
     if task is None:
         raise ProblemError("invalid-request", f"`task` can be {', '.join(task.name for task in bundle.tasks)}.")
-    known = list(questions(task, 0, (1.0,) * len(task.classes)))
+    known = asked_of(task)
     if question not in (None, *known):
         raise ProblemError("invalid-request", f"`evidence` of {task.name} can be {', '.join(known)}.")
     return task, question or known[-1]
