@@ -56,6 +56,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "bad-request": (400, "Bad request"),
     "no-key": (401, "No valid API key"),
     "wrong-scope": (403, "The API key does not allow this"),
+    "unknown-host": (421, "Asked under a name that is not the service's"),
     "cross-origin": (403, "Asked by a page of another site"),
     "not-acceptable": (406, "No such form of the answer"),
     "no-evidence": (409, "This version has no evidence"),

@@ -60,6 +60,10 @@ class Settings(BaseSettings):
     """Address under which others reach the port, where it is not the one the service binds: a container's published port. Without API
     keys only a loopback address is allowed."""
 
+    hosts: str = ""
+    """Names that the service is asked under, without ports and with commas between, such as `mdmt.example.org`. Without API keys any
+    other name than loopback's is refused (421); with keys, once this is set."""
+
     rate: float = Field(50.0, gt=0)
     """Requests per second of one API key in the long run; twice as many may come at once. More are answered 429 with Retry-After."""
 
@@ -122,6 +126,11 @@ class Settings(BaseSettings):
     def trusted(self) -> tuple[str, ...]:
         """The public keys of `trusted_keys`."""
         return tuple(key.strip() for key in self.trusted_keys.split(",") if key.strip())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of `hosts`, in small letters."""
+        return tuple(name.strip().lower() for name in self.hosts.split(",") if name.strip())
 
     @property
     def limits(self) -> Limits:

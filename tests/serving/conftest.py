@@ -25,7 +25,7 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def service(load: Callable[[], LoadedBundle], ready: bool = True, **settings: object) -> Iterator[TestClient]:
     """A client in the same process; `settings` change single fields."""
     app = create_app(Settings(**{"retry_seconds": 0.05, **settings}), load)
-    with TestClient(app) as client:
+    with TestClient(app, base_url="http://127.0.0.1") as client:
         if ready:
             wait_for(client, 200)
         yield client

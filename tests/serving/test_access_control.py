@@ -206,10 +206,47 @@ def test_a_page_of_another_site_may_not_make_a_browser_ask(client: TestClient, h
 
 
 def test_the_services_own_page_may_ask(client: TestClient) -> None:
-    own = {"Origin": "http://testserver", "Sec-Fetch-Site": "same-origin"}
+    own = {"Origin": "http://127.0.0.1", "Sec-Fetch-Site": "same-origin"}
     answer = client.post("/predict", content=encoded(film()), headers={**PNG, **own})
     assert answer.status_code == 200
     assert "access-control-allow-origin" not in answer.headers
+
+
+REBOUND = ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "127.0.0.1@evil.example", "10.1.2.3", "169.254.169.254",
+           "0.0.0.0", "[fe80::1]", "mdmt", "localhost.evil.example", "", "localhost:x", "[::1"]  # fmt: skip
+LOOPBACK = ["127.0.0.1", "127.0.0.1:8000", "127.9.9.9:1", "localhost", "LOCALHOST:8000", "[::1]", "[::1]:8000"]
+
+
+@pytest.mark.parametrize("host", REBOUND)
+def test_without_keys_a_name_that_was_rebound_to_loopback_is_refused(client: TestClient, host: str) -> None:
+    own = {"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}  # what a browser says of such a page
+    assert "MDMT_HOSTS" in str(assert_problem(client.get("/model", headers=own), 421, "unknown-host")["detail"])
+    assert_problem(client.post("/admin/reload", headers=own), 421, "unknown-host")
+    assert_problem(client.post("/predict", content=encoded(film()), headers={**PNG, **own}), 421, "unknown-host")
+
+
+@pytest.mark.parametrize("host", LOOPBACK)
+def test_without_keys_loopback_may_be_called_as_one_likes(client: TestClient, host: str) -> None:
+    assert client.get("/model", headers={"Host": host}).status_code == 200
+
+
+def test_names_of_the_setting_are_answered_and_with_keys_any_until_it_is_set(bundle_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    key = bearer(add_key(file, "one", ("predict",)))
+
+    def statuses(**settings: object) -> list[int]:
+        with service(loader(bundle_folder), **settings) as client:
+            hosts = "mdmt.example.org:443", "[FE80::1]", "evil.example", "localhost:1"
+            return [client.get("/model", headers={**key, "Host": host}).status_code for host in hosts]
+
+    names = "mdmt.Example.org, [fe80::1]"
+    assert statuses(hosts=names) == [200, 200, 421, 200]
+    assert statuses(hosts=names, keys_file=file) == [200, 200, 421, 200]
+    assert statuses(keys_file=file) == [200, 200, 200, 200]
+
+
+def test_of_two_hosts_both_must_be_known(client: TestClient) -> None:
+    assert client.get("/livez", headers=[("Host", "localhost"), ("Host", "evil.example")]).status_code == 421
 
 
 def test_every_answer_of_every_route_carries_the_security_headers(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from tests.serving.tiny_bundle import encoded, film, loader
 
 LIMIT = 1 * MIB
 IDLE = 2.0  # seconds: long enough that a busy machine does all that has to happen before it
-HEAD = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+HEAD = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def ask(
 
 def uploads_in_flight(address: tuple[str, int]) -> float:
     """What the service says of itself: cheaper to ask, again and again, than a film is to answer."""
-    status, page = exchange(address, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")
+    status, page = exchange(address, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n")
     assert status == 200
     return float(next(line.split()[1] for line in page.decode().splitlines() if line.startswith("mdmt_uploads_in_flight ")))
 

@@ -34,7 +34,7 @@ settings = Settings(**json.loads(sys.argv[2]))
 serve(settings, port=0, load_bundle=loader(Path(sys.argv[1])), listening=lambda url: print(url, flush=True))
 """
 SMALL, LARGE = encoded(film()), encoded(film(size=1200), "JPEG")
-HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 100000\r\n\r\n\x89PNG"
+HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 100000\r\n\r\n\x89PNG"
 Address = tuple[str, int]
 
 
