@@ -48,7 +48,7 @@ def create_app(settings: Settings, bundles: Source | Callable[[], LoadedBundle])
     )
     app.state.settings = settings
     app.state.metrics = Metrics()
-    app.state.audit = Audit(settings.audit_key.get_secret_value())
+    app.state.audit = Audit(settings.audit_secret)
     app.state.drift = Drift()
     accept = Acceptance(settings.slowest_seconds, settings.slowest_factor)
     app.state.readiness = Readiness(source, accept, settings.retry_seconds, settings.poll_seconds, app.state.metrics.looked)

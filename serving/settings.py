@@ -16,7 +16,10 @@ MIB = 1024 * 1024
 class Settings(BaseSettings):
     """One field per setting; the variable is the field's name in capitals with `MDMT_` in front."""
 
-    model_config = SettingsConfigDict(env_prefix="MDMT_", frozen=True, use_attribute_docstrings=True, populate_by_name=True)
+    # An empty variable is one that is not set: compose files and .env write it so, and an empty key file would be the working directory.
+    model_config = SettingsConfigDict(
+        env_prefix="MDMT_", env_ignore_empty=True, frozen=True, use_attribute_docstrings=True, populate_by_name=True
+    )
 
     tracking_uri: str = Field(
         "http://localhost:5000", validation_alias=AliasChoices("tracking_uri", "MDMT_TRACKING_URI", "MLFLOW_TRACKING_URI")
@@ -69,6 +72,9 @@ class Settings(BaseSettings):
 
     audit_key: SecretStr = SecretStr("")
     """Secret that chains the audit log and names films in it; empty: a new one for every process."""
+
+    audit_key_file: Path | None = None
+    """File that holds this secret, where a variable could be seen: in `docker inspect`."""
 
     uploads: int = Field(512, ge=2)
     """Requests that may be inside at once, whether their films are being read, waiting or computed; half of it for one client."""
@@ -126,6 +132,13 @@ class Settings(BaseSettings):
     def trusted(self) -> tuple[str, ...]:
         """The public keys of `trusted_keys`."""
         return tuple(key.strip() for key in self.trusted_keys.split(",") if key.strip())
+
+    @property
+    def audit_secret(self) -> str:
+        """The content of `audit_key_file`, or else `audit_key`. Raises OSError."""
+        if self.audit_key_file is not None:
+            return self.audit_key_file.read_text(encoding="utf-8").strip()
+        return self.audit_key.get_secret_value()
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -105,6 +105,14 @@ def test_a_key_with_scope_predict_may_predict_and_not_administer(guarded: Guarde
     assert guarded.client.get("/model", headers=bearer(guarded.admin)).status_code == 200
 
 
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MDMT_KEYS_FILE", "MDMT_HOSTS", "MDMT_TRUSTED_KEYS", "MDMT_RATE", "MDMT_AUDIT_KEY_FILE"):
+        monkeypatch.setenv(name, "")
+    assert Settings() == Settings(keys_file=None, hosts="", trusted_keys="", audit_key_file=None)
+    with pytest.raises(NotLoopback):
+        check_open(Settings(), "0.0.0.0")
+
+
 def test_keys_that_are_none_are_refused_alike(guarded: Guarded) -> None:
     identity = guarded.predict.split("_")[1]
     secret = guarded.predict.split("_", 2)[2]

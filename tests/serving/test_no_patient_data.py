@@ -145,6 +145,12 @@ def test_a_line_that_is_gone_altered_moved_or_forged_is_noticed(bundle_folder: P
     assert list(broken([lines[0], json.dumps(forged), *lines[2:]], secret)) != []
 
 
+def test_the_secret_may_lie_in_a_file(bundle_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "key").write_text("of the hospital\n")
+    lines = audited(bundle_folder, caplog, 1, audit_key_file=tmp_path / "key")
+    assert list(broken(lines, "of the hospital")) == []
+
+
 def test_two_runs_of_a_service_are_two_chains() -> None:
     secret = "s"
     messages: list[str] = []

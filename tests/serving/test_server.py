@@ -130,6 +130,10 @@ def test_a_sender_that_goes_away_harms_nobody(address: tuple[str, int]) -> None:
 def test_a_process_tells_its_port_logs_json_and_ends_on_sigterm_despite_a_half_sent_upload(bundle_folder: Path) -> None:
     with process(bundle_folder, subprocess.PIPE, body_idle_seconds=1) as (service, address):
         assert ask(address, "GET", "/readyz", x_request_id="first")[0] == 200
+        limits = Path(f"/proc/{service.pid}/limits").read_text().splitlines()
+        assert next(line.split()[4:6] for line in limits if line.startswith("Max core")) == ["0", "0"], (
+            "a core file would hold films"
+        )
         with socket.create_connection(address) as half:
             half.sendall(f"{HEAD}Content-Length: 1000\r\n\r\n".encode())
             assert ask(address, "GET", "/livez")[0] == 200
