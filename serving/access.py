@@ -46,9 +46,10 @@ class AccessMiddleware:
                 headers["X-Request-ID"] = state["request_id"]
                 if scope["app"].state.readiness.ending:
                     headers["Connection"] = "close"  # so that nobody sends a further request on it
-                loaded = state.get("loaded") or scope["app"].state.readiness.loaded
-                if loaded is not None:
+                if (loaded := state.get("loaded")) is not None:
                     headers["X-Model-Version"] = loaded.version
+                    if scope["method"] == "POST":
+                        scope["app"].state.readiness.answered(loaded, status)
             await send(message)
 
         async def receive_marked() -> Message:

@@ -107,7 +107,7 @@ async def model_ready(request: Request, name: str) -> dict[str, Any]:
 @router.get("/models/{name}", summary="What the model takes and gives", responses=problems(404, 503))
 async def metadata(request: Request, name: str) -> ModelMetadata:
     """One input of films, two outputs per task."""
-    loaded = _named(request, name)
+    loaded = request.state.loaded = _named(request, name)
     kinds = [TensorKind(name=one, datatype=kind, shape=shape) for one, kind, shape in _outputs(loaded)]
     return ModelMetadata(
         name=loaded.name,

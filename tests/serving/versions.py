@@ -124,6 +124,26 @@ def slow(folder: Path, side: int = 2200) -> None:
     _edit(folder, lambda model: _waste(model, [side, side], products=2))
 
 
+def failing_above(folder: Path, brightness: float) -> None:
+    """Looks up what is not there for films whose mean is above that, in parts of white; all others are answered as before."""
+
+    def change(model: onnx.ModelProto) -> None:
+        (last,) = (node for node in model.graph.node if node.output[0] == "prognosis")
+        last.output[0] = "answered"
+        nodes = [
+            helper.make_node("ReduceMax", ["mean"], ["seen"], keepdims=0),
+            helper.make_node("Greater", ["seen", "allowed"], ["beyond"]),
+            helper.make_node("Cast", ["beyond"], ["place"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["one zero", "place"], ["zero"]),
+            helper.make_node("Add", ["answered", "zero"], ["prognosis"]),
+        ]
+        model.graph.node.extend(nodes)
+        constants = {"allowed": np.float32(brightness), "one zero": np.zeros(1, np.float32)}
+        model.graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items())
+
+    _edit(folder, change)
+
+
 def too_big(folder: Path) -> None:
     """A file of a few kilobytes that asks for four gibibytes."""
     _edit(folder, lambda model: _waste(model, [1 << 15, 1 << 15], products=0))
