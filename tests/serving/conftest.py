@@ -18,7 +18,7 @@ Client = Callable[..., AbstractContextManager[TestClient]]
 
 @pytest.fixture(scope="session")
 def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_bundle(tmp_path_factory.mktemp("bundle"))
+    return write_bundle(tmp_path_factory.mktemp("bundle"), golden=3)
 
 
 @contextmanager
