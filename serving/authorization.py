@@ -90,6 +90,10 @@ class Bucket:
         self._tokens -= 1
         return 0.0
 
+    def owe(self, count: int) -> None:
+        """Take tokens that may not be there yet: what comes next waits for them."""
+        self._tokens -= count
+
 
 class Authorization:
     """Middleware: lets a request through with `request.state.client` set to who asks, or answers 401, 403 or 429."""
@@ -127,10 +131,11 @@ class Authorization:
         request.state.client = request.state.key = key.id
         if not key.allows("admin" if request.scope["path"].startswith(ADMIN_BELOW) else "predict"):
             raise ProblemError("wrong-scope", "This needs a key with scope admin.")
-        wait = self._buckets.setdefault(key.id, Bucket(self._rate)).wait()
+        bucket = request.state.bucket = self._buckets.setdefault(key.id, Bucket(self._rate))
+        wait = bucket.wait()
         if wait:
             raise ProblemError(
-                "too-many-requests", f"More than {self._rate:g} requests per second of this key.", retry_after=wait
+                "too-many-requests", f"More than {self._rate:g} requests or films per second of this key.", retry_after=wait
             )
 
     def _key(self, request: Request) -> Key:
@@ -146,6 +151,13 @@ class Authorization:
             detail = "Send a key of this service as `Authorization: Bearer …` or `X-API-Key`."
             raise ProblemError("no-key", detail, headers={"WWW-Authenticate": 'Bearer realm="mdmt"'})
         return key
+
+
+def charge(request: Request, films: int) -> None:
+    """Count the films of one request as so many requests of its key; they are answered, and the next request waits the longer."""
+    bucket: Bucket | None = getattr(request.state, "bucket", None)
+    if bucket is not None:
+        bucket.owe(films - 1)
 
 
 def _from_elsewhere(request: Request) -> bool:
