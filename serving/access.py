@@ -56,6 +56,7 @@ class AccessMiddleware:
             state["body_started"] = True
             message = await receive()
             state["body_complete"] = not message.get("more_body", False)
+            state["body_bytes"] = state.get("body_bytes", 0) + len(message.get("body", b""))
             return message
 
         try:

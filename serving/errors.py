@@ -174,4 +174,4 @@ def _drain_of(request: Request) -> tuple[int, float] | None:
     waiting = headers.get("expect", "").lower() == "100-continue" and not getattr(request.state, "body_started", False)
     if not announced or waiting or getattr(request.state, "body_complete", False):
         return None
-    return settings.drain_bytes, settings.drain_seconds
+    return max(0, settings.drain_bytes - getattr(request.state, "body_bytes", 0)), settings.drain_seconds

@@ -68,7 +68,8 @@ class Settings(BaseSettings):
     other name than loopback's is refused (421); with keys, once this is set."""
 
     rate: float = Field(50.0, gt=0)
-    """Requests per second of one API key in the long run; twice as many may come at once. More are answered 429 with Retry-After."""
+    """Requests per second of one API key in the long run, a request of several films counted as so many; twice as many may come at once.
+    More are answered 429 with Retry-After."""
 
     audit_key: SecretStr = SecretStr("")
     """Secret that chains the audit log and names films in it; empty: a new one for every process."""
@@ -122,8 +123,9 @@ class Settings(BaseSettings):
     body_total_seconds: float = Field(60.0, gt=0)
     """Longest time a body may take as a whole, then 408."""
 
-    drain_bytes: int = Field(256 * MIB, ge=0)
-    """Bytes of a refused body that are read and thrown away, so that its sender sees the answer instead of a reset."""
+    drain_bytes: int = Field(64 * MIB, ge=0)
+    """Bytes of a refused body that are read in all, after its refusal only to be thrown away: its sender is to see the answer instead of
+    a reset."""
 
     drain_seconds: float = Field(5.0, ge=0)
     """Time that a refused body is drained for."""

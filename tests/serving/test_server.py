@@ -5,6 +5,7 @@ import json
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import uvicorn
+from starlette.types import Message, Receive, Scope, Send
 
+from serving.app import create_app
 from serving.server import running
 from serving.settings import MIB, Settings
 from tests.serving.test_under_load import process
@@ -103,6 +107,40 @@ def test_draining_a_refused_body_is_bounded(address: tuple[str, int]) -> None:
         except (BrokenPipeError, ConnectionResetError):
             pass
     assert sent < 64 * MIB
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_of_six_hundred_mebibytes_no_more_than_sixty_five_are_read(bundle_folder: Path, announced: bool) -> None:
+    app, read = create_app(Settings(), loader(bundle_folder)), []
+
+    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+        async def received() -> Message:
+            message = await receive()
+            read.append(len(message.get("body", b"")))
+            return message
+
+        await app(scope, received if scope["type"] == "http" else receive, send)
+
+    config = uvicorn.Config(counted, port=0, log_config=None)
+    listener = config.bind_socket()
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.05)
+    while ask(listener.getsockname(), "GET", "/readyz")[0] != 200:
+        time.sleep(0.05)
+    read.clear()
+    chunk = bytes(MIB) if announced else f"{MIB:x}\r\n".encode() + bytes(MIB) + b"\r\n"
+    length = f"Content-Length: {600 * MIB}" if announced else "Transfer-Encoding: chunked"
+    with socket.create_connection(listener.getsockname(), timeout=30) as connection:
+        connection.sendall(f"{HEAD}{length}\r\n\r\n".encode())
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            for _ in range(600):
+                connection.sendall(chunk)
+    assert 32 * MIB < sum(read) <= 65 * MIB
+    server.should_exit = True
+    thread.join(20)
 
 
 def test_uploads_that_stop_coming_harm_nobody_and_end_with_408(address: tuple[str, int]) -> None:
