@@ -42,6 +42,7 @@ def create_app(settings: Settings, bundles: Source | Callable[[], LoadedBundle])
         yield
         app.state.readiness.stop()
         app.state.admission.workers.close()
+        app.state.audit.close()
 
     app = FastAPI(
         title="MDMT", version="1", summary=NOTICE, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
