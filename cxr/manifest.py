@@ -30,7 +30,8 @@ MLFLOW_FILES = ("MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", 
 MAX_BYTES = 1 << 30  # of a whole bundle; the largest backbone makes half of it
 MAX_MANIFEST_BYTES = 4 << 20
 Kind = Literal[
-    "malformed", "digest", "shape", "not-a-number", "golden", "slow", "too-big", "no-calibration", "unsigned", "hostile", "crashed"
+    "malformed", "digest", "shape", "not-a-number", "golden", "slow", "too-big", "no-calibration", "unsigned", "hostile", "crashed",
+    "failing",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

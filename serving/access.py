@@ -46,15 +46,17 @@ class AccessMiddleware:
                 headers["X-Request-ID"] = state["request_id"]
                 if scope["app"].state.readiness.ending:
                     headers["Connection"] = "close"  # so that nobody sends a further request on it
-                loaded = state.get("loaded") or scope["app"].state.readiness.loaded
-                if loaded is not None:
+                if (loaded := state.get("loaded")) is not None:
                     headers["X-Model-Version"] = loaded.version
+                    if scope["method"] == "POST":
+                        scope["app"].state.readiness.answered(loaded, status)
             await send(message)
 
         async def receive_marked() -> Message:
             state["body_started"] = True
             message = await receive()
             state["body_complete"] = not message.get("more_body", False)
+            state["body_bytes"] = state.get("body_bytes", 0) + len(message.get("body", b""))
             return message
 
         try:

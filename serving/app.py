@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from cxr.decoding import warm_up
 from serving import errors
-from serving.acceptance import Acceptance
+from serving.acceptance import FEWEST_GOLDEN, Acceptance
 from serving.access import AccessMiddleware
 from serving.admission import Admission
 from serving.answers import NOTICE
@@ -33,7 +33,7 @@ with calibrated probabilities, the lungs that were found, and the version that a
 
 def create_app(settings: Settings, bundles: Source | Callable[[], LoadedBundle]) -> FastAPI:
     """The service. `bundles` is asked on a thread at start-up, again until it gives one, and then followed; a function gives one for
-    good."""
+    good, which may carry fewer golden films than a registered version must."""
     source = bundles if isinstance(bundles, Source) else Source.fixed(bundles)
 
     @asynccontextmanager
@@ -43,15 +43,17 @@ def create_app(settings: Settings, bundles: Source | Callable[[], LoadedBundle])
         yield
         app.state.readiness.stop()
         app.state.admission.workers.close()
+        app.state.audit.close()
 
     app = FastAPI(
         title="MDMT", version="1", summary=NOTICE, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.settings = settings
     app.state.metrics = Metrics()
-    app.state.audit = Audit(settings.audit_key.get_secret_value())
+    app.state.audit = Audit(settings.audit_secret)
     app.state.drift = Drift()
-    accept = Acceptance(settings.slowest_seconds, settings.slowest_factor)
+    fewest_golden = FEWEST_GOLDEN if isinstance(bundles, Source) else 1
+    accept = Acceptance(settings.slowest_seconds, settings.slowest_factor, fewest_golden)
     app.state.readiness = Readiness(source, accept, settings.retry_seconds, settings.poll_seconds, app.state.metrics.looked)
     app.state.admission = Admission(settings.workers, settings.queue, settings.max_buffered_bytes, settings.uploads)
     for routes in (page, predictions, batches, open_inference, model, health, admin):

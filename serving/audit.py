@@ -1,5 +1,8 @@
 """The audit log: one JSON line for every film that was answered, without patient data, chained so that a line that is gone is noticed.
 
+A service that ends says so in a last line of the chain. Where that line is missing the service was killed, still runs, or lines were cut
+off at the end: a log alone cannot tell which.
+
 A line says when, who asked (the key's id, never a name), which version answered, what it answered and whether it abstained. The film is
 named by a keyed digest (HMAC-SHA256): whoever has the file and the secret can find its lines, nobody can go the other way. Each line
 holds `chain`, the keyed digest of the line before and of itself. Lines go to the logger `serving.audit`, and from there to standard
@@ -12,12 +15,13 @@ import json
 import logging
 import secrets
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 log = logging.getLogger("serving.audit")
 START = "start"
+BEGIN = '{"audit": '  # of every line
 
 
 class Audit:
@@ -42,25 +46,50 @@ class Audit:
             self._count += 1
             log.info(json.dumps({**line, "chain": self._chain}))
 
+    def close(self) -> None:
+        """Write the last line of the chain."""
+        self.record(ended=True)
 
-def broken(lines: Iterable[str], secret: str) -> Iterator[str]:
-    """What is wrong with a log, in words; nothing when it is whole. Other lines in between are passed over, each process's chain begins
-    at 0."""
-    chain, expected = START, 0
-    for number, text in enumerate(lines, start=1):
+
+class Chains:
+    """What a log holds: `entries` of films and of ends, and `wrong`, what is wrong with it in words. `open_entry` is the last entry when
+    no end follows it, else None.
+
+    Lines of another kind are passed over, each process's chain begins at 0. A chain that another follows must have its end.
+    """
+
+    def __init__(self, lines: Iterable[str], secret: str) -> None:
+        self.entries = 0
+        self.wrong: list[str] = []
+        self.open_entry: int | None = None
+        self._secret = secret.encode()
+        self._chain, self._expected = START, 0
+        for number, text in enumerate(lines, start=1):
+            self._read(f"line {number}", text)
+
+    def _read(self, where: str, text: str) -> None:
         try:
             line = json.loads(text)
             given, count = line.pop("chain"), int(line["audit"])
         except (ValueError, KeyError, TypeError, AttributeError):
-            continue
+            if text.lstrip().startswith(BEGIN):
+                self.wrong.append(f"{where}: an entry that cannot be read, cut off or damaged")
+            return
         if count == 0:
-            chain, expected = START, 0
-        link = _link(secret.encode(), chain, line)
-        if count != expected:
-            yield f"line {number}: entry {count} where {expected} was expected"
+            if self.open_entry is not None:
+                self.wrong.append(
+                    f"{where}: a service begins, and the one before did not say its end after entry {self.open_entry}: it was killed, or "
+                    "lines are missing"
+                )
+            self._chain, self._expected = START, 0
+        link = _link(self._secret, self._chain, line)
+        if count != self._expected:
+            self.wrong.append(f"{where}: entry {count} where {self._expected} was expected")
         elif not hmac.compare_digest(link, str(given)):
-            yield f"line {number}: entry {count} was altered, or made with another secret"
-        chain, expected = str(given), count + 1
+            self.wrong.append(f"{where}: entry {count} was altered, or made with another secret")
+        self.entries += 1
+        self.open_entry = None if line.get("ended") is True else count
+        self._chain, self._expected = str(given), count + 1
 
 
 def _link(secret: bytes, chain: str, line: dict[str, Any]) -> str:

@@ -1,11 +1,13 @@
 """Who may ask: API keys with scopes, how often each may ask, and nothing for pages of other sites.
 
 Closed unless listed: what is not in PUBLIC needs a key, also a route that somebody adds and a path that does not exist. Without a key
-file the service is open, and `check_open` lets it be that on loopback only.
+file the service is open, and `check_open` lets it be that on loopback only. A page of another site whose name is made to point to
+loopback (DNS rebinding) is of the same origin for a browser, and known by that name in `Host` alone: `Names` refuses it.
 """
 
 import ipaddress
 import logging
+import re
 from time import monotonic
 from urllib.parse import urlsplit
 
@@ -23,6 +25,7 @@ PUBLIC_BELOW = "/page/"
 ADMIN_BELOW = "/admin/"
 BURST = 2  # times the rate
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
+HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")  # of a Host header: name or address, and a port
 
 
 class NotLoopback(RuntimeError):
@@ -51,6 +54,26 @@ def is_public(path: str) -> bool:
     return path in PUBLIC or path.startswith(PUBLIC_BELOW)
 
 
+class Names:
+    """Names under which the service may be asked: those of this machine's loopback and of `MDMT_HOSTS`; with API keys and without that
+    setting any, since a page that a name was rebound for has no key."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._any = settings.keys_file is not None and not settings.names
+        self._listed = frozenset(settings.names)
+
+    def check(self, given: list[str]) -> None:
+        """The Host headers of a request. Raises ProblemError `unknown-host`."""
+        if not self._any and not (given and all(map(self._allows, given))):
+            detail = "Asked under a name that is not this service's. Ask 127.0.0.1 or localhost, or set MDMT_HOSTS to the names it has."
+            raise ProblemError("unknown-host", detail)
+
+    def _allows(self, host: str) -> bool:
+        found = HOST.fullmatch(host)
+        name = found[1].lower() if found else ""
+        return is_loopback(name) or name in self._listed
+
+
 class Bucket:
     """A token bucket: `rate` per second in the long run, `BURST` seconds' worth at once."""
 
@@ -67,6 +90,10 @@ class Bucket:
         self._tokens -= 1
         return 0.0
 
+    def owe(self, count: int) -> None:
+        """Take tokens that may not be there yet: what comes next waits for them."""
+        self._tokens -= count
+
 
 class Authorization:
     """Middleware: lets a request through with `request.state.client` set to who asks, or answers 401, 403 or 429."""
@@ -74,6 +101,7 @@ class Authorization:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app, self._rate = app, settings.rate
         self._ring = None if settings.keys_file is None else KeyRing(settings.keys_file)
+        self._names = Names(settings)
         self._buckets: dict[str, Bucket] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,6 +122,7 @@ class Authorization:
         return None
 
     def _check(self, request: Request) -> None:
+        self._names.check(request.headers.getlist("host"))
         if request.method not in READING and _from_elsewhere(request):
             raise ProblemError("cross-origin", "A page of another site may not ask this service. Open the service's own page.")
         if self._ring is None or is_public(request.scope["path"]):
@@ -102,10 +131,11 @@ class Authorization:
         request.state.client = request.state.key = key.id
         if not key.allows("admin" if request.scope["path"].startswith(ADMIN_BELOW) else "predict"):
             raise ProblemError("wrong-scope", "This needs a key with scope admin.")
-        wait = self._buckets.setdefault(key.id, Bucket(self._rate)).wait()
+        bucket = request.state.bucket = self._buckets.setdefault(key.id, Bucket(self._rate))
+        wait = bucket.wait()
         if wait:
             raise ProblemError(
-                "too-many-requests", f"More than {self._rate:g} requests per second of this key.", retry_after=wait
+                "too-many-requests", f"More than {self._rate:g} requests or films per second of this key.", retry_after=wait
             )
 
     def _key(self, request: Request) -> Key:
@@ -121,6 +151,13 @@ class Authorization:
             detail = "Send a key of this service as `Authorization: Bearer …` or `X-API-Key`."
             raise ProblemError("no-key", detail, headers={"WWW-Authenticate": 'Bearer realm="mdmt"'})
         return key
+
+
+def charge(request: Request, films: int) -> None:
+    """Count the films of one request as so many requests of its key; they are answered, and the next request waits the longer."""
+    bucket: Bucket | None = getattr(request.state, "bucket", None)
+    if bucket is not None:
+        bucket.owe(films - 1)
 
 
 def _from_elsewhere(request: Request) -> bool:

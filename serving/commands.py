@@ -69,20 +69,31 @@ def signing(folder: Annotated[Path, typer.Argument(help="Where signing.key (priv
 def audit(
     log: Annotated[Path, typer.Argument(help="The service's log, or only its audit lines; - for standard input.")],
 ) -> None:
-    """Check that no line of an audit log is missing or altered. The secret is MDMT_AUDIT_KEY, as the service had it."""
-    from serving.audit import broken
+    """Check that no line of an audit log is missing or altered. The secret is MDMT_AUDIT_KEY, as the service had it.
+
+    Lines cut off at the very end are noticed where the service has ended by itself: it says so in its last line. Of a log without that
+    line it is said up to where it is whole.
+    """
+    from serving.audit import Chains
     from serving.keys import KeyFileError
 
     secret = os.environ.get("MDMT_AUDIT_KEY", "")
     if not secret:
         raise KeyFileError("MDMT_AUDIT_KEY is not set: without the service's secret nobody can check its log")
     with sys.stdin if str(log) == "-" else log.open() as lines:
-        wrong = list(broken(lines, secret))
-    for one in wrong:
+        found = Chains(lines, secret)
+    for one in found.wrong or ([] if found.entries else ["no entry of an audit log in it"]):
         typer.echo(one)
-    if wrong:
+    if found.wrong or not found.entries:
         raise typer.Exit(1)
-    typer.echo("whole")
+    end = (
+        ""
+        if found.open_entry is None
+        else (
+            f" up to entry {found.open_entry} of the last service, which did not say its end: it runs, was killed, or lines are missing"
+        )
+    )
+    typer.echo(f"whole: {found.entries} entries{end}")
 
 
 def _path(file: Path | None) -> Path:

@@ -56,6 +56,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "bad-request": (400, "Bad request"),
     "no-key": (401, "No valid API key"),
     "wrong-scope": (403, "The API key does not allow this"),
+    "unknown-host": (421, "Asked under a name that is not the service's"),
     "cross-origin": (403, "Asked by a page of another site"),
     "not-acceptable": (406, "No such form of the answer"),
     "no-evidence": (409, "This version has no evidence"),
@@ -174,4 +175,4 @@ def _drain_of(request: Request) -> tuple[int, float] | None:
     waiting = headers.get("expect", "").lower() == "100-continue" and not getattr(request.state, "body_started", False)
     if not announced or waiting or getattr(request.state, "body_complete", False):
         return None
-    return settings.drain_bytes, settings.drain_seconds
+    return max(0, settings.drain_bytes - getattr(request.state, "body_bytes", 0)), settings.drain_seconds

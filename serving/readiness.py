@@ -1,6 +1,7 @@
 """What is being served, or the reason why nothing is; and how what is served follows what the source says is to be served."""
 
 import logging
+import math
 import random
 import threading
 import time
@@ -16,9 +17,10 @@ from serving.errors import ProblemError
 
 log = logging.getLogger("serving")
 REFUSED_SECONDS = 600  # then a refused version is tried once more: a machine that was busy makes a version look slow
+FIRST_ANSWERS, FAILED_SHARE, FAILED_IN_A_ROW = 100, 0.05, 3  # of a version that took over: beyond these it is taken back
 JITTER = 0.2  # of the pause between two looks: many services must not ask the registry at the same moment
 
-Change = Literal["switched", "unchanged", "refused", "away"]
+Change = Literal["switched", "unchanged", "refused", "away", "taken-back"]
 
 
 class LoadError(RuntimeError):
@@ -72,6 +74,27 @@ class Outcome:
     kind: str = ""  # of a refusal, from cxr.manifest.KINDS
 
 
+@dataclass
+class Probation:
+    """The first answers of a version that took over from `old`, which the source called `old_key`."""
+
+    new: LoadedBundle
+    old: LoadedBundle
+    old_key: str | None
+    answered: int = 0
+    failed: int = 0
+    in_a_row: int = 0
+
+    def count(self, failed: bool) -> None:
+        self.answered += 1
+        self.failed += failed
+        self.in_a_row = self.in_a_row + 1 if failed else 0
+
+    @property
+    def is_failed(self) -> bool:
+        return self.in_a_row >= FAILED_IN_A_ROW or self.failed > FAILED_SHARE * FIRST_ANSWERS
+
+
 Accept = Callable[[LoadedBundle, LoadedBundle | None], None]
 Tell = Callable[[Outcome], None]
 
@@ -81,8 +104,11 @@ class Readiness:
     neither block `/livez` nor a shutdown.
 
     A new version is loaded beside the old one and must pass `accept(new, old)`. Then one assignment switches: requests that began with
-    the old version end with it, and when the last of them has ended its memory is given back. What does not pass is tried again when
-    the source names another version, after REFUSED_SECONDS, or with `look(again=True)`.
+    the old version end with it. What does not pass is tried again when the source names another version, after REFUSED_SECONDS, or with
+    `look(again=True)`.
+
+    The old version is kept for the new one's first answers, then its memory is given back. When too many of these fail it is served
+    again, and the new one is not tried again before the source has named another version.
     """
 
     def __init__(self, source: Source, accept: Accept, retry_seconds: float, poll_seconds: float, tell: Tell) -> None:
@@ -92,7 +118,9 @@ class Readiness:
         self._looking = threading.Lock()
         self._thread = threading.Thread(target=self._follow, name="bundle-loader", daemon=True)
         self._key: str | None = None
-        self._refused: tuple[str | None, str, float] | None = None  # key, reason, when
+        self._refused: tuple[str | None, str, float] | None = None  # key, reason, when; never again: infinity
+        self._deciding = threading.Lock()  # over what is served, its key and what was refused; never held for long
+        self._probation: Probation | None = None
         self.loaded: LoadedBundle | None = None
         self.reason = "the bundle is still being loaded"
         self.ending = False
@@ -139,22 +167,27 @@ class Readiness:
 
     def _look(self, again: bool) -> Outcome:
         key = self._asked()
-        if self.loaded is not None and key == self._key:
-            return Outcome("unchanged")
-        if self.loaded is not None and self._refused is not None and not again:
+        with self._deciding:
+            if self.loaded is not None and key == self._key:
+                self._refused = None
+                return Outcome("unchanged")
+        if self.loaded is not None and self._refused is not None:
             refused, reason, when = self._refused
-            if key == refused and time.monotonic() < when + REFUSED_SECONDS:
+            if key == refused and when == math.inf and again:
+                raise BundleError(reason, "failing")
+            if key == refused and not again and time.monotonic() < when + REFUSED_SECONDS:
                 return Outcome("unchanged", reason)
         try:
             new = self._load()
             switches = self.loaded is None or new.identity != self.loaded.identity
             if switches:
                 self._accept(new, self.loaded)
-                self._switch(new)
+                self._switch(new, key)
+            else:
+                self._key, self._refused = key, None
         except BundleError as error:
             self._refused = (key, str(error), time.monotonic())
             raise
-        self._key, self._refused = key, None
         return Outcome("switched" if switches else "unchanged")
 
     def _asked(self) -> str | None:
@@ -182,9 +215,37 @@ class Readiness:
             log.warning("bundle not served: %s; %s", reason, serving)
         self.reason = reason
 
-    def _switch(self, new: LoadedBundle) -> None:
-        old, self.loaded = self.loaded, new
+    def _switch(self, new: LoadedBundle, key: str | None) -> None:
+        with self._deciding:
+            old = self.loaded
+            self._probation = None if old is None else Probation(new, old, self._key)
+            self.loaded, self._key, self._refused = new, key, None
         give_back()
         log.info("serving %s version %s (%s)", new.name, new.version, new.bundle.digest[:12])
-        if old is not None:
-            weakref.finalize(old.bundle, log.info, "version %s answered its last request", old.version).atexit = False
+        weakref.finalize(new.bundle, log.info, "version %s answered its last request", new.version).atexit = False
+
+    def answered(self, loaded: LoadedBundle, status: int) -> None:
+        """Told of every request that a version answered, before its answer goes out. Only answers and failures count: what a caller
+        did wrong says nothing about the version."""
+        if status not in (200, 500) or self._probation is None:
+            return
+        reason = ""
+        with self._deciding:
+            if self._probation is None or self._probation.new is not loaded:
+                return
+            self._probation.count(status == 500)
+            if self._probation.is_failed:
+                reason = self._take_back(self._probation)
+            elif self._probation.answered < FIRST_ANSWERS:
+                return
+            self._probation = None
+        give_back()
+        if reason:
+            self._note(reason)
+            self._tell(Outcome("taken-back", reason, "failing"))
+
+    def _take_back(self, failed: Probation) -> str:
+        reason = f"version {failed.new.version} failed at {failed.failed} of its first {failed.answered} requests"
+        self._refused = (self._key, reason, math.inf)
+        self.loaded, self._key = failed.old, failed.old_key
+        return reason

@@ -1,5 +1,6 @@
 """Running the service: in the foreground for the command line, or beside other work (tests, `mdmt serve --answer`)."""
 
+import resource
 import socket
 import threading
 import time
@@ -49,6 +50,7 @@ def serve(
     `load_bundle` defaults to the registry of the settings. Raises NotLoopback and KeyFileError before anything is bound; ends the process.
     """
     check_open(settings, host)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold films
     keep_little()
     config = _config(settings, load_bundle, host, port, LOGGING)
     listener = bound(config)

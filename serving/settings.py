@@ -16,7 +16,10 @@ MIB = 1024 * 1024
 class Settings(BaseSettings):
     """One field per setting; the variable is the field's name in capitals with `MDMT_` in front."""
 
-    model_config = SettingsConfigDict(env_prefix="MDMT_", frozen=True, use_attribute_docstrings=True, populate_by_name=True)
+    # An empty variable is one that is not set: compose files and .env write it so, and an empty key file would be the working directory.
+    model_config = SettingsConfigDict(
+        env_prefix="MDMT_", env_ignore_empty=True, frozen=True, use_attribute_docstrings=True, populate_by_name=True
+    )
 
     tracking_uri: str = Field(
         "http://localhost:5000", validation_alias=AliasChoices("tracking_uri", "MDMT_TRACKING_URI", "MLFLOW_TRACKING_URI")
@@ -60,11 +63,19 @@ class Settings(BaseSettings):
     """Address under which others reach the port, where it is not the one the service binds: a container's published port. Without API
     keys only a loopback address is allowed."""
 
+    hosts: str = ""
+    """Names that the service is asked under, without ports and with commas between, such as `mdmt.example.org`. Without API keys any
+    other name than loopback's is refused (421); with keys, once this is set."""
+
     rate: float = Field(50.0, gt=0)
-    """Requests per second of one API key in the long run; twice as many may come at once. More are answered 429 with Retry-After."""
+    """Requests per second of one API key in the long run, a request of several films counted as so many; twice as many may come at once.
+    More are answered 429 with Retry-After."""
 
     audit_key: SecretStr = SecretStr("")
     """Secret that chains the audit log and names films in it; empty: a new one for every process."""
+
+    audit_key_file: Path | None = None
+    """File that holds this secret, where a variable could be seen: in `docker inspect`."""
 
     uploads: int = Field(512, ge=2)
     """Requests that may be inside at once, whether their films are being read, waiting or computed; half of it for one client."""
@@ -112,8 +123,9 @@ class Settings(BaseSettings):
     body_total_seconds: float = Field(60.0, gt=0)
     """Longest time a body may take as a whole, then 408."""
 
-    drain_bytes: int = Field(256 * MIB, ge=0)
-    """Bytes of a refused body that are read and thrown away, so that its sender sees the answer instead of a reset."""
+    drain_bytes: int = Field(64 * MIB, ge=0)
+    """Bytes of a refused body that are read in all, after its refusal only to be thrown away: its sender is to see the answer instead of
+    a reset."""
 
     drain_seconds: float = Field(5.0, ge=0)
     """Time that a refused body is drained for."""
@@ -122,6 +134,18 @@ class Settings(BaseSettings):
     def trusted(self) -> tuple[str, ...]:
         """The public keys of `trusted_keys`."""
         return tuple(key.strip() for key in self.trusted_keys.split(",") if key.strip())
+
+    @property
+    def audit_secret(self) -> str:
+        """The content of `audit_key_file`, or else `audit_key`. Raises OSError."""
+        if self.audit_key_file is not None:
+            return self.audit_key_file.read_text(encoding="utf-8").strip()
+        return self.audit_key.get_secret_value()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of `hosts`, in small letters."""
+        return tuple(name.strip().lower() for name in self.hosts.split(",") if name.strip())
 
     @property
     def limits(self) -> Limits:

@@ -17,6 +17,7 @@ SECRETS = (
     "mlflow_promoter",
     "mlflow_server",
     "ray_token",
+    "serving_audit_key",
 )
 SETTINGS = """# Settings of docker-compose.yml, written by `make env`; docs/operations.md lists all. Passwords: the files in MDMT_SECRETS.
 MDMT_SECRETS={folder}

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from cxr.errors import FilmError
 from serving.answering import answered, explainable
 from serving.answers import NOTICE, PredictionAnswer
+from serving.authorization import charge
 from serving.errors import PROBLEMS, ProblemError, film_refusal
 from serving.readiness import LoadedBundle
 from serving.routes.documented import problems
@@ -70,6 +71,7 @@ async def predict_batch(
         explainable(loaded)
     with state.admission.place(request.state.client) as place:
         films = await read_batch(request, state.settings, place)
+        charge(request, len(films))
         read = perf_counter() - started
         results = [await _entry(request, loaded, i, film, read, explain) for i, film in enumerate(films)]
     refused = sum(entry.problem is not None for entry in results)

@@ -50,7 +50,7 @@ class ModelAnswer(ModelId):
 @router.get("/model", summary="The bundle that is served", responses=problems(503))
 async def describe(request: Request) -> ModelAnswer:
     """Version, tasks with the meaning of their classes, how films are prepared, calibration and lineage."""
-    loaded = request.app.state.readiness.current()
+    loaded = request.state.loaded = request.app.state.readiness.current()
     manifest, graph = loaded.bundle.manifest, loaded.bundle.engine.graph
     return ModelAnswer(
         **model_id(loaded).model_dump(),

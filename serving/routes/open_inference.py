@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cxr.bundle import TaskAnswer
 from serving.answering import finished
 from serving.answers import NOTICE
+from serving.authorization import charge
 from serving.errors import ProblemError
 from serving.readiness import LoadedBundle
 from serving.routes.documented import body_schema, problems
@@ -107,7 +108,7 @@ async def model_ready(request: Request, name: str) -> dict[str, Any]:
 @router.get("/models/{name}", summary="What the model takes and gives", responses=problems(404, 503))
 async def metadata(request: Request, name: str) -> ModelMetadata:
     """One input of films, two outputs per task."""
-    loaded = _named(request, name)
+    loaded = request.state.loaded = _named(request, name)
     kinds = [TensorKind(name=one, datatype=kind, shape=shape) for one, kind, shape in _outputs(loaded)]
     return ModelMetadata(
         name=loaded.name,
@@ -145,6 +146,7 @@ async def infer(request: Request, name: str) -> InferenceAnswer:
         asked = _parsed(await read_json(request, state.settings, place))
         films = _films(asked.inputs[0], state.settings)
         wanted = _wanted(asked, loaded)
+        charge(request, len(films))
         read = perf_counter() - started
         rows = [await finished(request, loaded, film, read, lambda prediction, _: prediction.answers) for film in films]
     return InferenceAnswer(

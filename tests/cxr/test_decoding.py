@@ -1,7 +1,9 @@
 """Frames whose decoders can abort, hang or grow are decoded by a child that is thrown away."""
 
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,6 +22,7 @@ from cxr.reading import read
 from tests.cxr.bombs import j2k_of_size, peak_kib
 from tests.cxr.dicoms import dicom, encapsulated, phantom
 
+ROOT = Path(__file__).parents[2]
 P12 = phantom().astype(np.uint16) * 16
 LOSSLESS, NEAR, J2K = (dicom(P12, syntax, 12) for syntax in (JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless))
 
@@ -101,7 +104,91 @@ def test_a_child_that_computes_too_long_is_ended_by_its_limit_of_processor_time(
     assert PROCESSOR_SECONDS <= time.perf_counter() - start < WALL_SECONDS + 2
 
 
-def test_a_child_can_neither_open_a_file_nor_see_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+# The child's own function with its own limits, and in the place of a decoder something that tries what no decoder should.
+PROBE = """
+import os, socket, sys, time
+from cxr import decoding_child
+from cxr.decoding_child import DECODED, HEADER, STARTED
+
+class Probe:
+    def decode_pixel_data(self, frame, version):
+        return TRY()
+
+def reached(name, attempt):
+    try:
+        attempt()
+    except OSError as error:
+        return f"{name}: {error.errno}"
+    return f"{name}: reached"
+
+def files_and_sockets():
+    address = ("127.0.0.1", int(sys.argv[2]))
+    return "; ".join([
+        reached("read", lambda: open("/etc/hostname")),
+        reached("write", lambda: open("canary", "w")),
+        reached("socket", lambda: socket.create_connection(address, 1)),
+        reached("pair", socket.socketpair),
+        reached("pipe", os.pipe),
+    ]).encode()
+
+def memory():
+    return str(len(bytes(512 << 20))).encode()
+
+def sleep():
+    time.sleep(60)
+
+def compute():
+    while True:
+        pass
+
+TRY = globals()[sys.argv[1]]
+for limit in sys.argv[3:]:
+    name, value = limit.split("=")
+    setattr(decoding_child, name, int(value))
+ours, theirs = socket.socketpair()
+if os.fork() == 0:
+    ours.close()
+    decoding_child._answer(theirs, 90, Probe())
+    os._exit(0)
+theirs.close()
+assert ours.recv(1) == STARTED
+ours.sendall(HEADER.pack(8, 8, 8) + b"frame")
+ours.shutdown(socket.SHUT_WR)
+answer = b""
+while block := ours.recv(4096):
+    answer += block
+assert answer[:1] == DECODED or not answer, answer
+status = os.waitpid(-1, 0)[1]
+print(answer[1:].decode() if answer else -os.waitstatus_to_exitcode(status))
+"""
+
+
+def probed(what: str, port: int = 9, *limits: str) -> str:
+    """What the probe said, or the signal that ended its process (-1: an exception did)."""
+    command = [sys.executable, "-c", PROBE, what, str(port), *limits]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env={"PYTHONPATH": str(ROOT)})
+    return done.stdout.strip()
+
+
+def test_a_child_can_neither_open_a_file_nor_a_socket() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        said = probed("files_and_sockets", listener.getsockname()[1])
+    assert said == "; ".join(f"{what}: {errno.EMFILE}" for what in ("read", "write", "socket", "pair", "pipe"))
+
+
+def test_a_child_ends_at_its_limit_of_memory_of_processor_time_and_of_wall_time() -> None:
+    assert probed("memory", 9, f"MEMORY={1 << 30}") == str(512 << 20)  # half a gibibyte fits into one
+    assert probed("memory", 9, f"MEMORY={256 << 20}") == "-1"
+    start = time.monotonic()
+    assert probed("sleep", 9, "WALL_SECONDS=1") == str(signal.SIGALRM.value)
+    assert 1 <= time.monotonic() - start < 15
+    assert probed("compute", 9, "PROCESSOR_SECONDS=1", "WALL_SECONDS=50") in (
+        str(signal.SIGXCPU.value),
+        str(signal.SIGKILL.value),
+    )
+
+
+def test_a_child_does_not_see_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MDMT_CANARY", "do-not-inherit")
     monkeypatch.setattr(decoding, "_running", [])
     environment = Path(f"/proc/{nursery_pid()}/environ").read_bytes()

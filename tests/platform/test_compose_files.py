@@ -58,8 +58,35 @@ def test_a_start_waits_for_health_or_for_an_end_never_for_a_mere_start(name: str
 
 @every_service
 def test_ports_are_published_on_loopback_unless_asked_otherwise(name: str) -> None:
+    asked = "${MDMT_SERVING_BIND:-${MDMT_BIND:-127.0.0.1}}:" if name == "serving" else "${MDMT_BIND:-127.0.0.1}:"
     for port in SERVICES[name].get("ports", []):
-        assert port.startswith("${MDMT_BIND:-127.0.0.1}:")
+        assert port.startswith(asked)
+
+
+def test_the_service_knows_where_it_is_published_and_gets_keys_names_and_rates_only_where_they_are_set() -> None:
+    told = SERVICES["serving"]["environment"]
+    assert SERVICES["serving"]["ports"][0].startswith(f"{told['MDMT_PUBLISHED_ON']}:")
+    assert {name for name, value in told.items() if value is None} == {
+        "MDMT_KEYS_FILE", "MDMT_HOSTS", "MDMT_TRUSTED_KEYS", "MDMT_RATE",
+    }  # fmt: skip
+
+
+def test_the_audit_key_comes_as_a_file_that_make_env_writes() -> None:
+    from services.commands.env import SECRETS
+
+    (secret,) = SERVICES["serving"]["secrets"]
+    assert SERVICES["serving"]["environment"]["MDMT_AUDIT_KEY_FILE"] == f"/run/secrets/{secret}"
+    assert secret in SECRETS
+    assert STACK["secrets"][secret]["file"].endswith(f"/{secret}")
+
+
+def test_the_service_is_given_more_time_to_end_than_it_takes() -> None:
+    from serving.ending import QUEUE_SECONDS
+    from serving.server import GRACE_SECONDS
+    from serving.settings import Settings
+
+    assert SERVICES["serving"]["stop_grace_period"] == "30s"
+    assert Settings.model_fields["farewell_seconds"].default + QUEUE_SECONDS + GRACE_SECONDS <= 20
 
 
 def test_only_the_three_web_services_are_published() -> None:

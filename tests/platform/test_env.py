@@ -63,7 +63,7 @@ def test_nothing_is_written_over(engine: Path, tmp_path: Path) -> None:
     (tmp_path / "secrets" / "postgres_password").write_text("mine")
     (tmp_path / "secrets" / "mlflow_server").unlink()
     done = make_env(tmp_path)
-    assert "left as it is; 1 of 7" in done.stdout
+    assert "left as it is; 1 of 8" in done.stdout
     assert (tmp_path / ".env").read_text() == "MDMT_SECRETS=elsewhere\n"
     assert (tmp_path / "secrets" / "postgres_password").read_text() == "mine"
 

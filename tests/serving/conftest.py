@@ -18,14 +18,14 @@ Client = Callable[..., AbstractContextManager[TestClient]]
 
 @pytest.fixture(scope="session")
 def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_bundle(tmp_path_factory.mktemp("bundle"))
+    return write_bundle(tmp_path_factory.mktemp("bundle"), golden=3)
 
 
 @contextmanager
 def service(load: Callable[[], LoadedBundle], ready: bool = True, **settings: object) -> Iterator[TestClient]:
     """A client in the same process; `settings` change single fields."""
     app = create_app(Settings(**{"retry_seconds": 0.05, **settings}), load)
-    with TestClient(app) as client:
+    with TestClient(app, base_url="http://127.0.0.1") as client:
         if ready:
             wait_for(client, 200)
         yield client

@@ -1,10 +1,15 @@
 """Who may ask: closed unless listed, keys with scopes, a rate for each, and nothing for pages of other sites."""
 
+import base64
+import http.client
 import json
 import re
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -14,10 +19,11 @@ from typer.testing import CliRunner
 
 from serving.app import create_app
 from serving.authorization import PUBLIC, PUBLIC_BELOW, Bucket, NotLoopback, check_open, is_loopback, is_public
+from serving.client import wait_until_ready
 from serving.commands import keys_app
 from serving.keys import KeyFileError, add_key, read_keys, revoke_key
 from serving.security_headers import SECURITY
-from serving.server import serve
+from serving.server import running, serve
 from serving.settings import Settings
 from tests.serving.conftest import service, wait_for
 from tests.serving.test_refusals import PNG, assert_problem
@@ -78,6 +84,7 @@ def test_every_route_without_a_key_is_401_unless_it_is_on_the_public_list(guarde
         else:
             assert_problem(answer, 401, "no-key")
             assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+            assert "X-Model-Version" not in answer.headers
 
 
 @given(st.text(st.characters(codec="ascii", exclude_categories=("C",)), max_size=20))
@@ -103,6 +110,14 @@ def test_a_key_with_scope_predict_may_predict_and_not_administer(guarded: Guarde
     assert_problem(guarded.client.post("/admin/reload", headers=bearer(guarded.predict)), 403, "wrong-scope")
     assert guarded.client.post("/admin/reload", headers=bearer(guarded.admin)).status_code == 200
     assert guarded.client.get("/model", headers=bearer(guarded.admin)).status_code == 200
+
+
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MDMT_KEYS_FILE", "MDMT_HOSTS", "MDMT_TRUSTED_KEYS", "MDMT_RATE", "MDMT_AUDIT_KEY_FILE"):
+        monkeypatch.setenv(name, "")
+    assert Settings() == Settings(keys_file=None, hosts="", trusted_keys="", audit_key_file=None)
+    with pytest.raises(NotLoopback):
+        check_open(Settings(), "0.0.0.0")
 
 
 def test_keys_that_are_none_are_refused_alike(guarded: Guarded) -> None:
@@ -189,6 +204,56 @@ def test_each_key_has_a_rate_of_its_own(bundle_folder: Path, tmp_path: Path) -> 
         assert client.get("/livez").status_code == 200
 
 
+def test_each_film_of_a_batch_and_of_v2_counts_as_a_request(bundle_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    data = encoded(film())
+    batch = {"files": [("file", ("a.png", data)) for _ in range(8)]}
+    tensor = {"name": "film", "shape": [8], "datatype": "BYTES", "data": [base64.b64encode(data).decode()] * 8}
+    asked = {"/predict/batch": batch, "/v2/models/mdmt/infer": {"json": {"inputs": [tensor]}}}
+    for path, body in asked.items():
+        key = bearer(add_key(file, path, ("predict",)))
+        with service(loader(bundle_folder), keys_file=file, rate=1.0) as client:
+            assert client.post(path, headers=key, **body).status_code == 200
+            refused = client.get("/model", headers=key)
+            assert_problem(refused, 429, "too-many-requests")
+            assert 3 <= int(refused.headers["Retry-After"]) <= 7  # eight films, two at once
+
+
+@pytest.mark.parametrize("asked", [100, pytest.param(1_000, marks=pytest.mark.slow)])
+def test_one_key_s_flood_leaves_another_s_requests_answered(bundle_folder: Path, tmp_path: Path, asked: int) -> None:
+    file, data, ended = tmp_path / "keys.json", encoded(film()), threading.Event()
+    greedy, modest = (bearer(add_key(file, name, ("predict",))) for name in ("greedy", "modest"))
+    settings = Settings(keys_file=file, rate=20.0)
+
+    def send(address: str, key: dict[str, str]) -> int:
+        connection = http.client.HTTPConnection(address, timeout=60)
+        try:
+            connection.request("POST", "/predict", data, {**PNG, **key})
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    def flood(address: str) -> list[int]:
+        statuses = []
+        while not ended.is_set():
+            statuses.append(send(address, greedy))
+        return statuses
+
+    with running(settings, loader(bundle_folder)) as url, ThreadPoolExecutor(6) as pool:
+        wait_until_ready(url)
+        address = urlsplit(url).netloc
+        flooding = [pool.submit(flood, address) for _ in range(6)]
+        answered = []
+        for _ in range(asked):
+            answered.append(send(address, modest))
+            time.sleep(1 / 15)  # below its rate
+        ended.set()
+        flooded = [status for one in flooding for status in one.result()]
+    assert answered.count(200) >= 0.99 * asked
+    assert flooded.count(429) > flooded.count(200) > 0
+    assert set(flooded) <= {200, 429, 503}
+
+
 def test_over_a_long_time_a_bucket_gives_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("serving.authorization.monotonic", lambda: now[0])
@@ -206,10 +271,47 @@ def test_a_page_of_another_site_may_not_make_a_browser_ask(client: TestClient, h
 
 
 def test_the_services_own_page_may_ask(client: TestClient) -> None:
-    own = {"Origin": "http://testserver", "Sec-Fetch-Site": "same-origin"}
+    own = {"Origin": "http://127.0.0.1", "Sec-Fetch-Site": "same-origin"}
     answer = client.post("/predict", content=encoded(film()), headers={**PNG, **own})
     assert answer.status_code == 200
     assert "access-control-allow-origin" not in answer.headers
+
+
+REBOUND = ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "127.0.0.1@evil.example", "10.1.2.3", "169.254.169.254",
+           "0.0.0.0", "[fe80::1]", "mdmt", "localhost.evil.example", "", "localhost:x", "[::1"]  # fmt: skip
+LOOPBACK = ["127.0.0.1", "127.0.0.1:8000", "127.9.9.9:1", "localhost", "LOCALHOST:8000", "[::1]", "[::1]:8000"]
+
+
+@pytest.mark.parametrize("host", REBOUND)
+def test_without_keys_a_name_that_was_rebound_to_loopback_is_refused(client: TestClient, host: str) -> None:
+    own = {"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}  # what a browser says of such a page
+    assert "MDMT_HOSTS" in str(assert_problem(client.get("/model", headers=own), 421, "unknown-host")["detail"])
+    assert_problem(client.post("/admin/reload", headers=own), 421, "unknown-host")
+    assert_problem(client.post("/predict", content=encoded(film()), headers={**PNG, **own}), 421, "unknown-host")
+
+
+@pytest.mark.parametrize("host", LOOPBACK)
+def test_without_keys_loopback_may_be_called_as_one_likes(client: TestClient, host: str) -> None:
+    assert client.get("/model", headers={"Host": host}).status_code == 200
+
+
+def test_names_of_the_setting_are_answered_and_with_keys_any_until_it_is_set(bundle_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    key = bearer(add_key(file, "one", ("predict",)))
+
+    def statuses(**settings: object) -> list[int]:
+        with service(loader(bundle_folder), **settings) as client:
+            hosts = "mdmt.example.org:443", "[FE80::1]", "evil.example", "localhost:1"
+            return [client.get("/model", headers={**key, "Host": host}).status_code for host in hosts]
+
+    names = "mdmt.Example.org, [fe80::1]"
+    assert statuses(hosts=names) == [200, 200, 421, 200]
+    assert statuses(hosts=names, keys_file=file) == [200, 200, 421, 200]
+    assert statuses(keys_file=file) == [200, 200, 200, 200]
+
+
+def test_of_two_hosts_both_must_be_known(client: TestClient) -> None:
+    assert client.get("/livez", headers=[("Host", "localhost"), ("Host", "evil.example")]).status_code == 421
 
 
 def test_every_answer_of_every_route_carries_the_security_headers(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:

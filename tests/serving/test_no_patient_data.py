@@ -1,5 +1,6 @@
 """Whatever a film says of its patient stays in the request: sixty canaries, and none in answers, logs, metrics or on disk."""
 
+import base64
 import io
 import json
 import logging
@@ -7,11 +8,14 @@ from pathlib import Path
 
 import pydicom
 import pytest
+import typer
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
+from typer.testing import CliRunner
 
-from serving.audit import Audit, broken
+from serving.audit import Audit, Chains
+from serving.commands import audit as check
 from serving.settings import Settings
 from tests.cxr.dicoms import dicom
 from tests.serving.conftest import service
@@ -55,7 +59,7 @@ def film_with_canaries() -> tuple[bytes, int]:
             setattr(dataset, keyword, canary(planted))
     private = dataset.private_block(0x0011, canary(900), create=True)
     private.add_new(0x01, "LO", canary(901))
-    dataset.StudyInstanceUID = generate_uid()
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
     dataset.preamble = canary(902).encode().ljust(128, b"\0")
     out = io.BytesIO()
     dataset.save_as(out)
@@ -82,6 +86,13 @@ def test_no_canary_leaves_the_request(
     with caplog.at_level(logging.DEBUG), service(loader(bundle_folder), cache_dir=home / "cache") as client:
         before = set(Path("/proc/self/fd").iterdir())
         name = f"{CANARY}.dcm"
+        tensor = {"name": "film", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(data).decode()]}
+        # The report names the patient, as the film does whose answer it is: what is asked of it is that nothing else does.
+        report = client.post(
+            "/predict", content=data, headers={"content-type": "application/dicom", "accept": "application/dicom"}
+        )
+        assert report.status_code == 200 and CANARY.encode() in report.content
+        assert CANARY not in str(report.headers)
         sent = [
             client.post("/predict", content=data, headers={"content-type": "application/dicom"}),
             client.post("/predict", files={"file": (name, data, "application/dicom")}),
@@ -91,15 +102,19 @@ def test_no_canary_leaves_the_request(
                 content=data.replace(b"MONOCHROME2", CANARY.encode() + b"XXX"),
                 headers={"content-type": "application/dicom"},
             ),
+            client.post("/predict?explain=true", content=data, headers={"content-type": "application/dicom"}),
+            client.post("/predict", content=data, headers={"content-type": "application/dicom", "accept": "image/png"}),
+            client.post("/predict/batch", files=[("file", (name, data)), ("file", (name, data[:-9]))]),
+            client.post("/v2/models/mdmt/infer", json={"id": "1", "inputs": [tensor]}),
             client.post(f"/{CANARY}", content=data, headers={"X-Request-ID": f"{CANARY} with spaces"}),
             client.get(f"/v2/models/{CANARY}?{CANARY}=1"),
         ]
-        assert [answer.status_code for answer in sent[:2]] == [200, 200]
-        assert all(answer.status_code >= 400 for answer in sent[2:])
+        assert [answer.status_code for answer in sent[:2] + sent[4:8]] == [200] * 6
+        assert all(answer.status_code >= 400 for answer in sent[2:4] + sent[8:])
         pages = [client.get(path).text for path in ("/metrics", "/model", "/readyz", "/openapi.json")]
         assert len(set(Path("/proc/self/fd").iterdir()) - before) <= 2
         for answer in sent:
-            assert CANARY not in answer.text + str(answer.headers)
+            assert CANARY.encode() not in answer.content + str(answer.headers).encode()
         assert not any(CANARY in page for page in pages)
     ours = [
         record for record in caplog.records if not record.name.startswith(("httpx", "httpcore"))
@@ -109,6 +124,10 @@ def test_no_canary_leaves_the_request(
     assert CANARY not in captured.out + captured.err
     assert not any(CANARY.encode() in path.read_bytes() for path in files_below(home))
     assert files_below(home) == set()
+
+
+def broken(lines: list[str], secret: str) -> list[str]:
+    return Chains(lines, secret).wrong
 
 
 def audited(bundle_folder: Path, caplog: pytest.LogCaptureFixture, films: int, **settings: object) -> list[str]:
@@ -125,7 +144,7 @@ def test_each_answer_leaves_one_line_that_says_who_what_and_by_which_version(
     bundle_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     lines = [json.loads(text) for text in audited(bundle_folder, caplog, 2)]
-    assert [line["audit"] for line in lines] == [0, 1]
+    assert [(line["audit"], line.get("ended")) for line in lines] == [(0, None), (1, None), (2, True)]
     assert lines[0]["version"] == "7"
     assert len(lines[0]["digest"]) == 64
     assert set(lines[0]["answers"]) == {"prognosis", "severity"}
@@ -145,6 +164,37 @@ def test_a_line_that_is_gone_altered_moved_or_forged_is_noticed(bundle_folder: P
     assert list(broken([lines[0], json.dumps(forged), *lines[2:]], secret)) != []
 
 
+def test_lines_cut_off_at_the_end_are_noticed_by_the_end_that_is_not_said(
+    bundle_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "of the hospital"
+    monkeypatch.setenv("MDMT_AUDIT_KEY", secret)
+    lines = audited(bundle_folder, caplog, 3, audit_key=secret)
+
+    def said(*given: str) -> tuple[int, str]:
+        (tmp_path / "log").write_text("\n".join(given))
+        app = typer.Typer()
+        app.command()(check)
+        done = CliRunner().invoke(app, [str(tmp_path / "log")])
+        return done.exit_code, done.stdout
+
+    assert said(*lines) == (0, "whole: 4 entries\n")
+    code, text = said(*lines[:-1])
+    assert code == 0 and "up to entry 2 of the last service, which did not say its end" in text
+    code, text = said(*lines[:-2], *lines)  # the next run follows: its predecessor must have ended
+    assert code == 1 and "did not say its end after entry 1" in text
+    for cut in (12, len(lines[-1]) // 2, len(lines[-1]) - 1):
+        code, text = said(*lines[:-1], lines[-1][:cut])
+        assert code == 1 and "line 4: an entry that cannot be read" in text
+    assert said("INFO serving: nothing") == (1, "no entry of an audit log in it\n")
+
+
+def test_the_secret_may_lie_in_a_file(bundle_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "key").write_text("of the hospital\n")
+    lines = audited(bundle_folder, caplog, 1, audit_key_file=tmp_path / "key")
+    assert list(broken(lines, "of the hospital")) == []
+
+
 def test_two_runs_of_a_service_are_two_chains() -> None:
     secret = "s"
     messages: list[str] = []
@@ -158,6 +208,7 @@ def test_two_runs_of_a_service_are_two_chains() -> None:
             audit = Audit(secret)
             audit.record(a=1)
             audit.record(a=2)
+            audit.close()
     finally:
         logger.removeHandler(handler)
     assert list(broken(messages, secret)) == []

@@ -155,3 +155,16 @@ def test_openapi_documents_the_notice_the_upload_and_every_refusal(client: TestC
 def test_the_answers_come_first_in_the_body(client: TestClient) -> None:
     body = client.post("/predict", content=encoded(film()), headers=PNG).json()
     assert list(body)[:2] == ["prognosis", "severity"]
+
+
+def test_a_version_is_named_where_it_was_asked_and_nowhere_else(client: TestClient) -> None:
+    data = encoded(film())
+    named = [
+        client.post("/predict", content=data, headers={"content-type": "image/png"}),
+        client.post("/predict/batch", files={"file": data}),
+        client.get("/model"),
+        client.get("/v2/models/mdmt"),
+    ]
+    assert [answer.headers.get("X-Model-Version") for answer in named] == ["7"] * 4
+    for path in ("/livez", "/readyz", "/metrics", "/openapi.json", "/", "/nowhere", "/v2/health/ready"):
+        assert "X-Model-Version" not in client.get(path).headers, path

@@ -5,6 +5,7 @@ import json
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import uvicorn
+from starlette.types import Message, Receive, Scope, Send
 
+from serving.app import create_app
 from serving.server import running
 from serving.settings import MIB, Settings
 from tests.serving.test_under_load import process
@@ -20,7 +24,7 @@ from tests.serving.tiny_bundle import encoded, film, loader
 
 LIMIT = 1 * MIB
 IDLE = 2.0  # seconds: long enough that a busy machine does all that has to happen before it
-HEAD = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+HEAD = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +52,7 @@ def ask(
 
 def uploads_in_flight(address: tuple[str, int]) -> float:
     """What the service says of itself: cheaper to ask, again and again, than a film is to answer."""
-    status, page = exchange(address, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")
+    status, page = exchange(address, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n")
     assert status == 200
     return float(next(line.split()[1] for line in page.decode().splitlines() if line.startswith("mdmt_uploads_in_flight ")))
 
@@ -105,6 +109,40 @@ def test_draining_a_refused_body_is_bounded(address: tuple[str, int]) -> None:
     assert sent < 64 * MIB
 
 
+@pytest.mark.parametrize("announced", [True, False])
+def test_of_six_hundred_mebibytes_no_more_than_sixty_five_are_read(bundle_folder: Path, announced: bool) -> None:
+    app, read = create_app(Settings(), loader(bundle_folder)), []
+
+    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+        async def received() -> Message:
+            message = await receive()
+            read.append(len(message.get("body", b"")))
+            return message
+
+        await app(scope, received if scope["type"] == "http" else receive, send)
+
+    config = uvicorn.Config(counted, port=0, log_config=None)
+    listener = config.bind_socket()
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.05)
+    while ask(listener.getsockname(), "GET", "/readyz")[0] != 200:
+        time.sleep(0.05)
+    read.clear()
+    chunk = bytes(MIB) if announced else f"{MIB:x}\r\n".encode() + bytes(MIB) + b"\r\n"
+    length = f"Content-Length: {600 * MIB}" if announced else "Transfer-Encoding: chunked"
+    with socket.create_connection(listener.getsockname(), timeout=30) as connection:
+        connection.sendall(f"{HEAD}{length}\r\n\r\n".encode())
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            for _ in range(600):
+                connection.sendall(chunk)
+    assert 32 * MIB < sum(read) <= 65 * MIB
+    server.should_exit = True
+    thread.join(20)
+
+
 def test_uploads_that_stop_coming_harm_nobody_and_end_with_408(address: tuple[str, int]) -> None:
     with ThreadPoolExecutor(8) as pool:
         half = f"{HEAD}Content-Length: 1000\r\n"
@@ -130,6 +168,10 @@ def test_a_sender_that_goes_away_harms_nobody(address: tuple[str, int]) -> None:
 def test_a_process_tells_its_port_logs_json_and_ends_on_sigterm_despite_a_half_sent_upload(bundle_folder: Path) -> None:
     with process(bundle_folder, subprocess.PIPE, body_idle_seconds=1) as (service, address):
         assert ask(address, "GET", "/readyz", x_request_id="first")[0] == 200
+        limits = Path(f"/proc/{service.pid}/limits").read_text().splitlines()
+        assert next(line.split()[4:6] for line in limits if line.startswith("Max core")) == ["0", "0"], (
+            "a core file would hold films"
+        )
         with socket.create_connection(address) as half:
             half.sendall(f"{HEAD}Content-Length: 1000\r\n\r\n".encode())
             assert ask(address, "GET", "/livez")[0] == 200

@@ -49,25 +49,35 @@ def write_bundle(
     limits: Mapping[str, SetLimits] | None = None,
     segmenter: bytes | None = None,
     weights: Mapping[str, NDArray[np.float32]] | None = None,
+    golden: int = 1,
 ) -> Path:
-    """A sealed bundle folder. `shift` is added to the recorded golden probabilities, so that the replay fails; without `explains` it is
-    as old bundles were. `weights`: task → (2, classes), what a film's mean and its square are multiplied by; default: drawn."""
+    """A sealed bundle folder with that many `golden` films. `shift` is added to the recorded golden probabilities, so that the replay
+    fails; without `explains` it is as old bundles were. `weights`: task → (2, classes), what a film's mean and its square are multiplied
+    by; default: drawn."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / NETWORK).write_bytes(_network(tasks, explains, weights or {}))
     (folder / SEGMENTER).write_bytes(segmenter or _segmenter())
-    (folder / GOLDEN).write_bytes(encoded(film(seed=99)))
+    names = (GOLDEN, *(f"golden-{number}.png" for number in range(2, golden + 1)))
+    for i, name in enumerate(names):
+        (folder / name).write_bytes(encoded(film(seed=99 - i)))
     (folder / CARD).write_text("# A test bundle\n")
     temperatures = {task.name: TEMPERATURES[task.name] for task in tasks}
     blank = GoldenCase(probabilities={task.name: [0.0] * len(task.classes) for task in tasks}, box=(0, 0, 0, 0), film_digest="")
-    write_manifest(folder, SPEC, tasks, temperatures, blank, {"run": "r1"}, limits)
-    known = Bundle(folder).predict((folder / GOLDEN).read_bytes())
-    golden = GoldenCase(
-        probabilities={name: [p + shift for p in given.probabilities] for name, given in known.answers.items()},
-        box=tuple(known.film.box),
-        film_digest=known.film.digest,
-    )
-    write_manifest(folder, SPEC, tasks, temperatures, golden, {"run": "r1"}, limits)
+    write_manifest(folder, SPEC, tasks, temperatures, blank, {"run": "r1"}, limits, dict.fromkeys(names[1:], blank))
+    cases = golden_cases(folder, shift)
+    write_manifest(folder, SPEC, tasks, temperatures, cases.pop(GOLDEN), {"run": "r1"}, limits, cases)
     return folder
+
+
+def golden_cases(folder: Path, shift: float = 0.0) -> dict[str, GoldenCase]:
+    """What a sealed bundle answers to its golden films, by file."""
+    bundle = Bundle(folder)
+    cases = {}
+    for name in (GOLDEN, *bundle.manifest.more_golden):
+        known = bundle.predict((folder / name).read_bytes(), gated=False)
+        probabilities = {task: [p + shift for p in given.probabilities] for task, given in known.answers.items()}
+        cases[name] = GoldenCase(probabilities=probabilities, box=known.film.box, film_digest=known.film.digest)
+    return cases
 
 
 def loader(folder: Path, version: str = "7") -> Callable[[], LoadedBundle]:

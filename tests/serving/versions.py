@@ -10,13 +10,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from cxr.bundle import Bundle
-from cxr.manifest import MANIFEST, NETWORK, GoldenCase, digest_of
+from cxr.manifest import GOLDEN, MANIFEST, NETWORK, digest_of
 from cxr.signature import SIGNATURE, new_key, sign
 from serving.bundle_cache import BundleCache
 from serving.readiness import LoadedBundle, RegistryAway, Source
 from serving.settings import Settings
-from tests.serving.tiny_bundle import write_bundle
+from tests.serving.tiny_bundle import golden_cases, write_bundle
 
 PRIVATE, PUBLIC = new_key()
 Change = Callable[[Path], None]
@@ -68,17 +67,12 @@ class Shelf:
 
 def version(into: Path, temperature: float = 1.5, change: Change = lambda folder: None, signed: bool = True) -> Path:
     """A sealed and signed bundle that answers differently at every temperature; `change` spoils it before it is signed."""
-    write_bundle(into)
+    write_bundle(into, golden=3)
     manifest = json.loads((into / MANIFEST).read_text())
     manifest["temperatures"]["prognosis"] = temperature
     (into / MANIFEST).write_text(json.dumps(manifest))
-    (film, _), *_ = (bundle := Bundle(into)).golden
-    known = bundle.predict(film, gated=False)
-    golden = GoldenCase(
-        probabilities={name: list(given.probabilities) for name, given in known.answers.items()},
-        box=known.film.box, film_digest=known.film.digest,
-    )  # fmt: skip
-    alter(into, golden=golden.model_dump(mode="json"))
+    cases = {name: case.model_dump(mode="json") for name, case in golden_cases(into).items()}
+    alter(into, golden=cases.pop(GOLDEN), more_golden=cases)
     change(into)
     if signed:
         sign(into, (into / MANIFEST).read_bytes(), PRIVATE)
@@ -124,9 +118,38 @@ def slow(folder: Path, side: int = 2200) -> None:
     _edit(folder, lambda model: _waste(model, [side, side], products=2))
 
 
+def failing_above(folder: Path, brightness: float) -> None:
+    """Looks up what is not there for films whose mean is above that, in parts of white; all others are answered as before."""
+
+    def change(model: onnx.ModelProto) -> None:
+        (last,) = (node for node in model.graph.node if node.output[0] == "prognosis")
+        last.output[0] = "answered"
+        nodes = [
+            helper.make_node("ReduceMax", ["mean"], ["seen"], keepdims=0),
+            helper.make_node("Greater", ["seen", "allowed"], ["beyond"]),
+            helper.make_node("Cast", ["beyond"], ["place"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["one zero", "place"], ["zero"]),
+            helper.make_node("Add", ["answered", "zero"], ["prognosis"]),
+        ]
+        model.graph.node.extend(nodes)
+        constants = {"allowed": np.float32(brightness), "one zero": np.zeros(1, np.float32)}
+        model.graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items())
+
+    _edit(folder, change)
+
+
 def too_big(folder: Path) -> None:
     """A file of a few kilobytes that asks for four gibibytes."""
     _edit(folder, lambda model: _waste(model, [1 << 15, 1 << 15], products=0))
+
+
+def one_golden(folder: Path) -> None:
+    """As bundles of 0.1.0 were."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    for name in manifest["more_golden"]:
+        (folder / name).unlink()
+        del manifest["files"][name]
+    (folder / MANIFEST).write_text(json.dumps(manifest | {"more_golden": {}}))
 
 
 def uncalibrated(folder: Path) -> None:
