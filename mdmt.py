@@ -239,31 +239,28 @@ def predict(
     workers: WorkersOption = CORES,
 ) -> None:
     """Answer films with the registered version, on the engine that the service runs. Research use only, not a medical device."""
-    if url:
-        from serving.client import post_film
-
-        for file in films:
-            out.print_json(data=post_film(url, file))
-        return
-    from serving.files import answers, films_of, write
+    from serving.client import ask
+    from serving.files import answers, films_of, served, tasks_of, write
     from serving.registry import registry_source
     from serving.settings import Settings
 
     found = films_of(films)
-    settings = Settings(
-        model_name=name, alias=alias, tracking_uri=tracking().uri, cache_dir=home() / "bundles", workers=workers, alone=1
-    )
-    loaded = registry_source(settings).load()
-    rows = answers(loaded, found, settings.limits, workers)
+    settings = Settings(model_name=name, alias=alias, cache_dir=home() / "bundles", workers=workers, alone=1)
+    if url:
+        model = ask(url, "/model")
+        version, tasks = f"{model['name']} version {model['version']}", tasks_of(model)
+        rows = served(url, found, settings.limits, workers)
+    else:
+        loaded = registry_source(settings.model_copy(update={"tracking_uri": tracking().uri})).load()
+        version, tasks = f"{loaded.name} version {loaded.version}", loaded.bundle.tasks
+        rows = answers(loaded, found, settings.limits, workers)
     if output is None:
         for row in rows:
             out.print_json(data=dict(row))
         return
     refused: list[str] = []
-    write(rows, output, loaded.bundle.tasks, lambda row: refused.append(row["file"]) if "problem" in row else None)
-    out.print(
-        f"{output}: {len(found) - len(refused)} answered, {len(refused)} refused, by {loaded.name} version {loaded.version}"
-    )
+    write(rows, output, tasks, lambda row: refused.append(row["file"]) if "problem" in row else None)
+    out.print(f"{output}: {len(found) - len(refused)} answered, {len(refused)} refused, by {version}")
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from serving.drift import Drift
 from serving.metrics import Metrics
 from serving.readiness import LoadedBundle, Readiness, Source
 from serving.routes import admin, batches, health, model, open_inference, page, predictions
+from serving.routes.documented import ask_for_keys
 from serving.settings import Settings
 
 log = logging.getLogger("serving")
@@ -58,6 +59,8 @@ def create_app(settings: Settings, bundles: Source | Callable[[], LoadedBundle])
     app.state.admission = Admission(settings.workers, settings.queue, settings.max_buffered_bytes, settings.uploads)
     for routes in (page, predictions, batches, open_inference, model, health, admin):
         app.include_router(routes.router)
+    if settings.keys_file is not None:
+        ask_for_keys(app)
     errors.install(app)
     app.add_middleware(Authorization, settings=settings)
     app.add_middleware(AccessMiddleware)  # outermost: refusals are logged and counted like answers

@@ -13,29 +13,59 @@ KEY = "MDMT_API_KEY"  # in the environment, because arguments can be read by eve
 
 
 class NoAnswer(RuntimeError):
-    """The service is not there, not ready in time, or refused the film; says which."""
+    """The service is not there, not ready in time, or refused; says which."""
+
+
+class Refused(NoAnswer):
+    """The service is there and refuses: `status` of HTTP, and `problem` as it says why (problem+json)."""
+
+    def __init__(self, status: int, problem: dict[str, Any]) -> None:
+        super().__init__(f"{status} {problem.get('title')}: {problem.get('detail')}")
+        self.status, self.problem = status, problem
 
 
 def post_film(url: str, file: Path) -> dict[str, Any]:
-    """POST one film to /predict and return the JSON answer; with the API key in MDMT_API_KEY, where one is set.
-
-    A refusal (problem+json) raises NoAnswer with its detail.
-    """
+    """POST one film to /predict and return the JSON answer; a refusal raises NoAnswer with its detail."""
     if not file.is_file():
         raise NoAnswer(f"no file {file}")
-    headers = {"Content-Type": "application/octet-stream"}
+    try:
+        return ask(url, "/predict", file.read_bytes())
+    except Refused as error:
+        raise NoAnswer(f"{file.name}: {error}") from error
+
+
+def ask(url: str, path: str, data: bytes | None = None) -> dict[str, Any]:
+    """GET, or POST `data`, with the API key in MDMT_API_KEY where one is set; the JSON answer.
+
+    Waits while the service asks for patience (429 or 503 with Retry-After), a minute at most. Raises Refused, or NoAnswer where no
+    service is.
+    """
+    headers = {"Content-Type": "application/octet-stream"} if data is not None else {}
     if key := os.environ.get(KEY):
         headers["Authorization"] = f"Bearer {key}"
-    request = urllib.request.Request(f"{url.rstrip('/')}/predict", data=file.read_bytes(), headers=headers, method="POST")
+    request = urllib.request.Request(f"{url.rstrip('/')}{path}", data=data, headers=headers)
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+                answer: dict[str, Any] = json.load(response)
+                return answer
+        except urllib.error.HTTPError as error:
+            pause = float(error.headers.get("Retry-After", "inf")) if error.code in (429, 503) else float("inf")
+            if time.monotonic() + pause > deadline:
+                raise Refused(error.code, _problem(error)) from error
+            time.sleep(pause)
+        except OSError as error:
+            raise NoAnswer(f"no service answers at {url}: start it with `mdmt serve`") from error
+
+
+def _problem(error: urllib.error.HTTPError) -> dict[str, Any]:
+    """What a refusal says of itself; of one that a proxy on the way wrote, its status in words."""
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
-            answer: dict[str, Any] = json.load(response)
-            return answer
-    except urllib.error.HTTPError as error:
-        problem = json.load(error)
-        raise NoAnswer(f"{file.name}: {error.code} {problem.get('title')}: {problem.get('detail')}") from error
-    except (urllib.error.URLError, TimeoutError) as error:
-        raise NoAnswer(f"no service answers at {url}: start it with `mdmt serve`") from error
+        problem: dict[str, Any] = json.load(error)
+        return problem
+    except ValueError:
+        return {"title": error.reason, "detail": "not an answer of this service"}
 
 
 def wait_until_ready(url: str, seconds: float = TIMEOUT_SECONDS) -> None:

@@ -1,4 +1,4 @@
-"""Films in files and folders → rows of answers, on the service's engine and without the service."""
+"""Films in files and folders → rows of answers, on the service's engine without the service, or from a service that runs."""
 
 import csv
 import json
@@ -14,11 +14,14 @@ from cxr.reading import Limits
 from cxr.tasks import Task
 from serving.answering import predicted
 from serving.answers import NOTICE, Timings, answer
+from serving.client import Refused, ask
 from serving.errors import film_refusal
 from serving.readiness import LoadedBundle
 
 Row = Mapping[str, Any]
 KINDS = (".csv", ".jsonl")
+OF_A_FILM = (408, 413, 415, 422, 500)  # refusals after which the next film may be answered
+OF_A_REQUEST = ("request_id", "evidence", "type", "status", "instance")  # what rows have no need of
 
 
 class NoFilms(RuntimeError):
@@ -44,14 +47,35 @@ def films_of(paths: Sequence[Path]) -> list[Path]:
 def answers(loaded: LoadedBundle, files: Sequence[Path], limits: Limits, threads: int = 1) -> Iterator[Row]:
     """One row per file, in order: {"file", "answer"} as POST /predict answers, or {"file", "problem"} with why it was refused."""
     with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(lambda file: _row(loaded, file, limits), files)
+        yield from pool.map(lambda file: _row(file, lambda: _answer(loaded, file, limits)), files)
 
 
-def _row(loaded: LoadedBundle, file: Path, limits: Limits) -> Row:
+def served(url: str, files: Sequence[Path], limits: Limits, threads: int = 1) -> Iterator[Row]:
+    """The same rows from the service at `url`, so many requests at once. Raises NoAnswer when it is gone or answers nobody."""
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(lambda file: _row(file, lambda: _asked(url, file, limits)), files)
+
+
+def tasks_of(model: Row) -> tuple[Task, ...]:
+    """The tasks of a service, from what GET /model says."""
+    return tuple(Task(card["name"], card["title"], tuple(card["classes"]), tuple(card["meanings"])) for card in model["tasks"])
+
+
+def _row(file: Path, answered: Callable[[], Row]) -> Row:
     try:
-        return {"file": str(file), "answer": _answer(loaded, file, limits)}
+        return {"file": str(file), "answer": answered()}
     except FilmError as error:
         return {"file": str(file), "problem": {"code": error.code, "title": error.title, **film_refusal(error)}}
+    except Refused as error:
+        if error.status not in OF_A_FILM:
+            raise
+        code = str(error.problem.get("type", "refused")).rpartition("/")[2]
+        return {"file": str(file), "problem": {"code": code} | {k: v for k, v in error.problem.items() if k not in OF_A_REQUEST}}
+
+
+def _asked(url: str, file: Path, limits: Limits) -> Row:
+    answer = ask(url, "/predict", _content(file, limits))
+    return {name: value for name, value in answer.items() if name not in OF_A_REQUEST}
 
 
 def _answer(loaded: LoadedBundle, file: Path, limits: Limits) -> Row:

@@ -73,7 +73,7 @@ def _localised(task: Task, question: str, answered: list[tuple[Zone, Prediction]
         how = questions(task, given.index, given.probabilities)[question]
         seen = speaking_for(prediction.evidence[task.name], how)
         if seen.any():
-            shares.append(_on_the_side(over_film(seen, prediction.film.box, prediction.film.shape), film))
+            shares.append(on_the_side(over_film(seen, prediction.film.box, prediction.film.shape), film))
     silent = len(answered) - len(shares)
     if not shares:
         return Localised(task.name, question, 0, silent, float("nan"), float("nan"), 0)
@@ -81,6 +81,7 @@ def _localised(task: Task, question: str, answered: list[tuple[Zone, Prediction]
     return Localised(task.name, question, len(shares), silent, mean(shares), median(shares), hits)
 
 
-def _on_the_side(over: NDArray[np.float32], film: Zone) -> float:
+def on_the_side(over: NDArray[np.float32], film: Zone) -> float:
+    """Share 0..1 of the evidence over a film (H, W) that lies on the side of its diseased lung."""
     right = float(over[:, : film.parting].sum() / over.sum())
     return right if film.diseased < ZONES / 2 else 1 - right

@@ -15,6 +15,7 @@ function element(name, text, attributes = {}) {
   return made;
 }
 
+const sentenceCase = (field) => (field[0].toUpperCase() + field.slice(1)).replaceAll("_", " ");
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
 // ---- asking
@@ -125,7 +126,9 @@ function result(name, given) {
   const box = element("div", undefined, { class: "task" });
   box.append(element("h3", name));
   box.append(element("div", `${given.label} · ${percent(given.probability)}`, { class: "label" }), element("p", given.meaning));
-  if (given.range) box.append(element("p", `Range ${given.range[0]} to ${given.range[1]}`));
+  for (const [field, value] of Object.entries(given)) {
+    if (field.endsWith("range")) box.append(element("p", `${sentenceCase(field)}: ${value[0]} to ${value[1]}`)); // as the task calls it
+  }
   const table = element("table");
   table.append(element("caption", "Calibrated probability of each class"));
   for (const [label, share] of Object.entries(given.probabilities)) {

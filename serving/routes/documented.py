@@ -2,9 +2,13 @@
 
 from typing import Any
 
+from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
 
+from serving.authorization import is_public
 from serving.errors import MEDIA_TYPE, PROBLEMS
+
+KEY = {"type": "http", "scheme": "bearer", "description": "an API key, as `mdmt keys new` prints it"}
 
 
 class ProblemBody(BaseModel):
@@ -22,6 +26,22 @@ class ProblemBody(BaseModel):
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """`responses` of a route: each status with every type it can have as an example."""
     return {status: _response(status) for status in statuses}
+
+
+def ask_for_keys(app: FastAPI) -> None:
+    """/openapi.json says which operations want an API key, and how a request without one is refused."""
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = described()
+            schema.setdefault("components", {})["securitySchemes"] = {"key": KEY}
+            for operation in (one for path, found in schema["paths"].items() if not is_public(path) for one in found.values()):
+                operation["security"] = [{"key": []}]
+                operation["responses"] |= {str(status): said for status, said in problems(401, 403, 429).items()}
+        return described()
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way
 
 
 def body_schema(model: type[BaseModel]) -> dict[str, Any]:

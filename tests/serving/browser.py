@@ -28,6 +28,7 @@ class Page:
         self.complaints: list[str] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.call("Emulation.setScrollbarsHidden", hidden=True)  # they would cut the picture of a page
         for domain in ("Page", "Runtime", "Log", "DOM", "Accessibility"):
             self.call(f"{domain}.enable")
 

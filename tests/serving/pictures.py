@@ -1,11 +1,18 @@
-"""`python -m tests.serving.pictures BUNDLE FILM`: the web page as docs/images show it, in two widths. Phantoms only."""
+"""`python -m tests.serving.pictures BUNDLE FILM`: the web page in two widths and with a refusal, and the overlay that `Accept: image/png`
+answers, as docs/images show them. Phantoms only."""
 
+import io
 import sys
+import tempfile
+import urllib.request
 from pathlib import Path
 
+from PIL import Image, ImageOps
+
+from serving.client import wait_until_ready
 from serving.server import running
 from serving.settings import Settings
-from tests.serving.browser import chromium
+from tests.serving.browser import Page, chromium
 from tests.serving.tiny_bundle import loader
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
@@ -13,16 +20,31 @@ WIDTHS = {"page.png": 1100, "page-phone.png": 390}
 
 
 def main(bundle: Path, film: Path) -> None:
-    """Answer the film with the bundle in a folder and store what a person sees."""
-    with running(Settings(), loader(bundle, "1")) as url, chromium() as page:
-        page.wait("true")
+    """Answer the film (PNG) with the bundle in a folder, refuse its negative, and store what a person sees."""
+    with running(Settings(), loader(bundle, "1")) as url, chromium() as page, tempfile.TemporaryDirectory() as folder:
+        wait_until_ready(url)
         for name, width in WIDTHS.items():
             page.open(f"{url}/", width)
-            page.wait(f"fetch('{url}/readyz').then((answer) => answer.ok)")
             page.choose("#choose", film.resolve())  # the browser has another working folder
             page.wait("document.querySelector('#answer').checkVisibility() && document.querySelector('#film').naturalWidth > 0")
-            page.evaluate("document.activeElement.blur()")
-            (IMAGES / name).write_bytes(page.screenshot())
+            store(page, name)
+        negative = Path(folder) / "inverted.png"
+        ImageOps.invert(Image.open(film).convert("L")).save(negative)
+        page.open(f"{url}/?refusal", WIDTHS["page.png"], height=420)
+        page.choose("#choose", negative)
+        page.wait("!document.querySelector('#problem').hidden")
+        store(page, "page-refusal.png")
+        asked = urllib.request.Request(f"{url}/predict", film.read_bytes(), {"Accept": "image/png"})
+        with urllib.request.urlopen(asked) as answer:
+            overlay = Image.open(io.BytesIO(answer.read()))
+        overlay.save(IMAGES / "overlay.png", optimize=True)
+
+
+def store(page: Page, name: str) -> None:
+    """What is to be seen, without the mark of what a key would reach; in the colours that a page of text needs, 256."""
+    page.evaluate("document.activeElement.blur()")
+    seen = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    seen.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(IMAGES / name, optimize=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""`mdmt predict` without a service: films in files and folders become rows."""
+"""`mdmt predict`, without a service and with one: films in files and folders become rows."""
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,12 @@ from cxr.reading import Limits
 from cxr.tasks import PROGNOSIS, SEVERITY
 from serving import registry
 from serving.answers import NOTICE
-from serving.files import NoFilms, answers, columns, films_of, write
+from serving.client import NoAnswer, wait_until_ready
+from serving.files import NoFilms, Row, answers, columns, films_of, served, write
+from serving.keys import add_key
 from serving.readiness import LoadedBundle, Source
+from serving.server import running
+from serving.settings import Settings
 from tests.serving.conftest import service
 from tests.serving.test_predictions import PNG, as_dicom
 from tests.serving.tiny_bundle import encoded, film, loader
@@ -47,6 +51,18 @@ def test_folders_are_searched_and_what_is_missing_is_named(folder: Path, tmp_pat
             films_of(paths)
 
 
+@pytest.fixture(scope="module")
+def url(bundle_folder: Path) -> Iterator[str]:
+    """A service on a port."""
+    with running(Settings(retry_seconds=0.05), loader(bundle_folder)) as url:
+        wait_until_ready(url)
+        yield url
+
+
+def without_times(rows: Iterable[Row]) -> list[Row]:
+    return [row | {"answer": {**row["answer"], "timings_ms": None}} if "answer" in row else row for row in rows]
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_rows_are_what_the_service_answers_in_the_order_of_the_files(
     folder: Path, loaded: LoadedBundle, bundle_folder: Path, threads: int
@@ -58,6 +74,24 @@ def test_rows_are_what_the_service_answers_in_the_order_of_the_files(
             for name in ("prognosis", "severity", "lungs", "film", "model", "quality", "warnings", "notice"):
                 assert row["answer"][name] == served[name]
     assert rows[2]["problem"]["code"] == "unsupported-format"
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_service_that_runs_gives_the_same_rows(folder: Path, loaded: LoadedBundle, url: str, threads: int) -> None:
+    (folder / "none.png").write_bytes(encoded(film(lungs=0)))
+    files = films_of([folder])
+    there, here = (without_times(rows) for rows in (served(url, files, Limits(), threads), answers(loaded, files, Limits())))
+    assert there == here
+    assert [row["problem"]["code"] for row in there if "problem" in row] == ["unsupported-format", "no-lungs"]
+
+
+def test_a_refusal_that_is_of_no_film_ends_the_run(folder: Path, bundle_folder: Path, tmp_path: Path) -> None:
+    add_key(tmp_path / "keys.json", "ward 3", ("predict",))
+    guarded = Settings(retry_seconds=0.05, keys_file=tmp_path / "keys.json")
+    with running(guarded, loader(bundle_folder)) as url, pytest.raises(NoAnswer, match="No valid API key"):
+        list(served(url, films_of([folder]), Limits()))
+    with pytest.raises(NoAnswer, match="no service answers"):
+        list(served(url, films_of([folder]), Limits()))
 
 
 def test_a_file_beyond_the_limit_is_refused_unread(folder: Path, loaded: LoadedBundle) -> None:
@@ -101,6 +135,20 @@ def test_the_command_writes_a_row_per_film(folder: Path, tmp_path: Path, command
     result = command(folder, "--output", tmp_path / "results.csv")
     assert result.exit_code == 0, result.output
     assert len((tmp_path / "results.csv").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_the_command_asks_a_service_in_the_same_words(
+    folder: Path, url: str, tmp_path: Path, command: Callable[..., Result], kind: str
+) -> None:
+    here, there = tmp_path / f"here.{kind}", tmp_path / f"there.{kind}"
+    said = [command(folder, "--output", file, *more).output for file, more in ((here, ()), (there, ("--url", url)))]
+    assert "2 answered, 1 refused, by mdmt version 7" in " ".join(said[1].split())
+    if kind == "csv":
+        assert there.read_text() == here.read_text()
+    else:
+        rows = [[json.loads(line) for line in file.read_text().splitlines()] for file in (there, here)]
+        assert without_times(rows[0]) == without_times(rows[1])
 
 
 def test_the_command_holds_the_limits_that_the_service_is_set_to(

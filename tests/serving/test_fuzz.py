@@ -8,17 +8,21 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from serving.client import wait_until_ready
 from serving.errors import MEDIA_TYPE, PROBLEMS
+from serving.server import running
+from serving.settings import Settings
 from tests.cxr.bombs import BOMBS
 from tests.cxr.encodings import lossless, lossy
 from tests.cxr.mutants import mutant
-from tests.serving.tiny_bundle import film
+from tests.serving.tiny_bundle import film, loader
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("silent")]
 RAW = {"content-type": "application/octet-stream"}
@@ -28,7 +32,7 @@ SMALL = film(seed=4, size=80)
 FILES = {name: build() for name, build in {**lossless(SMALL), **lossy(SMALL)}.items()}
 
 
-def outcome(client: TestClient, data: bytes) -> str:
+def outcome(client: httpx2.Client, data: bytes) -> str:
     """The problem's code, or "answered"; asserts that the answer is one that a damaged file may get."""
     start = time.monotonic()
     answer = client.post("/predict", content=data, headers=RAW)
@@ -42,7 +46,7 @@ def outcome(client: TestClient, data: bytes) -> str:
     return code
 
 
-def hammered(client: TestClient, count: int, seed: int) -> Counter[str]:
+def hammered(client: httpx2.Client, count: int, seed: int) -> Counter[str]:
     rng = np.random.default_rng(seed)
     names = list(FILES)
     return Counter(outcome(client, mutant(FILES[names[i % len(names)]], rng)) for i in range(count))
@@ -117,6 +121,22 @@ def test_twenty_thousand_mutants_break_nothing(client: TestClient, temporary: Pa
     assert sum(outcomes.values()) == 2_000, json.dumps(outcomes)
     assert open_descriptors() <= before and not list(temporary.iterdir())
     assert _resident_mebibytes() - memory < 64
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3_000)
+def test_three_thousand_mutants_over_a_port_break_nothing(bundle_folder: Path, temporary: Path) -> None:
+    """The same through sockets and the HTTP parser, on connections that are kept."""
+    with running(Settings(retry_seconds=0.05), loader(bundle_folder)) as url:
+        wait_until_ready(url)
+        with httpx2.Client(base_url=url, timeout=2 * SLOWEST) as client:
+            hammered(client, 100, seed=2_000)
+            before, memory = open_descriptors(), _resident_mebibytes()
+            outcomes = hammered(client, 3_000, seed=20261129)
+            assert sum(outcomes.values()) == 3_000 and {"answered", "truncated-file"} <= outcomes.keys(), json.dumps(outcomes)
+            assert open_descriptors() <= before and not list(temporary.iterdir())
+            assert _resident_mebibytes() - memory < 64
+            assert client.get("/livez").status_code == 200
 
 
 def _resident_mebibytes() -> float:

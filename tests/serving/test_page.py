@@ -1,5 +1,6 @@
 """The web page: what is served, and (slow) what a person sees in a real browser."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,8 +97,29 @@ HAND_OVER = """(async () => {
 })()"""
 
 
+MARKUP = "<img src=x onerror=canary=1><b>bold"
+IN_A_BROWSER = pytest.mark.skipif(PROGRAM is None, reason="no Chromium here: apt-get install chromium")
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(PROGRAM is None, reason="no Chromium here: apt-get install chromium")
+def test_the_full_tests_have_a_browser() -> None:
+    assert PROGRAM, "no Chromium here, so nobody has looked at the page: apt-get install chromium"
+
+
+@IN_A_BROWSER
+def test_a_film_gets_both_answers_and_the_overlay_in_a_browser_and_a_letter_gets_a_reason(page: Page, films: Path) -> None:
+    answered(page, films / "phantom.png")
+    low, high = page.evaluate("past[0].answer.severity.brixia_range")
+    assert f"Brixia range: {low} to {high}" in page.text("#results")
+    assert page.evaluate(INKED)
+    page.choose("#choose", films / "letter.txt")
+    page.wait("document.querySelector('#problem').innerText.includes('Unsupported file format')")
+    assert page.evaluate("document.querySelector('#answer').hidden")
+    page.complaints.clear()  # Chromium logs every answer above 399
+
+
+@pytest.mark.slow
+@IN_A_BROWSER
 class TestInABrowser:
     def test_a_chosen_film_gets_both_answers_with_their_uncertainty_and_the_overlay(self, page: Page, films: Path) -> None:
         assert page.evaluate("document.querySelector('#answer').hidden")
@@ -129,6 +151,29 @@ class TestInABrowser:
         answered(page, films / "one.png")
         assert page.evaluate("document.querySelector('#problem').hidden")
         assert "Only one lung" in page.text("#warnings")
+        page.complaints.clear()  # Chromium logs every answer above 399
+
+    def test_markup_in_a_file_name_or_a_problem_is_text(self, page: Page, films: Path, tmp_path: Path) -> None:
+        for file, reaches in (("phantom.png", "#answer-title, #history, #status"), ("letter.txt", "#problem")):
+            named = tmp_path / f"{MARKUP}{file}"
+            named.write_bytes((films / file).read_bytes())
+            page.choose("#choose", named)
+            for selector in reaches.split(", "):
+                page.wait(f"document.querySelector('{selector}').innerText.includes({json.dumps(named.name)})")
+        told = dict.fromkeys(("title", "detail", "advice", "request_id"), MARKUP)
+        page.evaluate(f"refuse({{ name: 'film.png' }}, {json.dumps(told)})")
+        assert page.text("#problem").count(MARKUP) == len(told)
+        assert page.evaluate("document.querySelectorAll('body b, body img').length") == 2  # those of the page itself
+        assert page.evaluate("typeof canary") == "undefined"
+        page.complaints.clear()  # Chromium logs every answer above 399
+
+    def test_what_happens_is_said_to_a_screen_reader(self, page: Page, films: Path) -> None:
+        assert "Research use only, not a medical device." in page.text("[role=note]")
+        answered(page, films / "phantom.png")
+        assert ("region", "Answer: phantom.png") in page.named() and page.text("#status").startswith("phantom.png: prognosis")
+        page.choose("#choose", films / "letter.txt")
+        page.wait("!document.querySelector('#problem').hidden")
+        assert "alert" in {role for role, _ in page.named()}
         page.complaints.clear()  # Chromium logs every answer above 399
 
     def test_films_are_dropped_and_pasted(self, page: Page, films: Path) -> None:
