@@ -92,8 +92,8 @@ def epoch_ends(backbone: str, folder: Path, size: int, batch: int, way: Way, epo
         with torch.inference_mode():
             network.eval()
             begun = time.perf_counter()
-            for i in range(0, len(val), fitting.EVALUATED):
-                network(torch.from_numpy(val.films[i : i + fitting.EVALUATED])[:, None])
+            for i in range(0, len(val), many := fitting.EVALUATED["cpu"]):
+                network(torch.from_numpy(val.films[i : i + many])[:, None])
             validations.append(time.perf_counter() - begun)
         return evaluate(*asked)
 
