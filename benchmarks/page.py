@@ -6,6 +6,7 @@ A page is a row of blocks of Markdown, with an empty line between each two.
 import os
 import platform
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import metadata
@@ -45,10 +46,24 @@ def head(
         "Research use only, not a medical device." + (" This is the quick form: too short to be quoted." if quick else ""),
         f"- Command: `{shlex.join(['python', *sys.orig_argv[1:]])}`\n"
         f"- Machine: {processor()}, {cores()} cores, load {os.getloadavg()[0]:.1f} at the end, {kernel}\n"
+        f"- Code: {commit(ROOT)}\n"
         f"- Versions: {', '.join(made_with)}\n"
         f"- Threads: {threads} (OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')})",
         about,
     ]
+
+
+def commit(checkout: Path) -> str:
+    """Short hash of a checkout, with "+ changes" where a tracked file is another, the pages themselves aside; "unknown" without git."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=checkout, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)benchmarks/*.md")
+        return git("rev-parse", "--short=7", "HEAD") + (" + changes" if changed else "")
+    except (subprocess.CalledProcessError, OSError):
+        return "unknown"
 
 
 def versions(packages: Iterable[str], elsewhere: Sequence[Path] = ()) -> list[tuple[str, str]]:

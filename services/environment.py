@@ -1,5 +1,5 @@
 """What is read from the environment: by libraries when they are imported (no telemetry, no four-minute retries, no spinning threads, no
-hub), and where this installation's state and tracking are."""
+hub, reproducible products on a GPU), and where this installation's state and tracking are."""
 
 import os
 from pathlib import Path
@@ -16,6 +16,7 @@ DEFAULTS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "HF_HUB_OFFLINE": "1",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it `deterministic` raises on a GPU
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "0",
 }

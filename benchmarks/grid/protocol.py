@@ -1,8 +1,8 @@
 """`python -m benchmarks.grid.protocol [--checkout FOLDER] [--repeats 10]`: the wall-clock time of a study of 200 small units.
 
 The same recipe on any checkout of this project, today's or an older one: four experiments × five folds × repeats of
-shufflenet_v2_x0_5 at 64 px on generated films, two workers of one thread. Films are prepared before the clock starts. Each call
-leaves a JSON file in state/bench/grid; benchmarks/grid.md has a row per file.
+shufflenet_v2_x0_5 at 64 px on generated films, two workers of one thread. Films are prepared before the clock starts. Each study
+leaves a JSON file in state/bench/grid.
 """
 
 import argparse
@@ -11,11 +11,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from benchmarks.clock import spent
-from benchmarks.page import ROOT
+from benchmarks.page import ROOT, commit
 from cxr.pipeline import PipelineSpec
 from training.protocol.recipe import BackboneChoice, Recipe, Running, Scheme, SegmenterChoice
 from training.protocol.recipes import PHANTOM_COHORTS
@@ -50,23 +53,53 @@ def main() -> None:
     options.add_argument("--repeats", type=int, default=10, help="of the folds; 10 are 200 units")
     options.add_argument("--state", type=Path, default=STATE)
     given = options.parse_args()
-    checkout = given.checkout.resolve()
-    commit = _commit(checkout)
-    phantom, home = given.state / "phantom", given.state / f"home-{commit}"
+    sys.stdout.write(f"{json.dumps(study(given.checkout.resolve(), given.repeats, given.state.resolve()))}\n")
+
+
+def study(checkout: Path, repeats: int, state: Path) -> dict[str, Any]:
+    """Time it with the code in `checkout`: {"commit", "units", "workers", "at", "wall" and "cpu" in seconds}."""
+    code = commit(checkout)
+    phantom, home = state / "phantom", state / "home"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    file = given.state / "recipe.json"
-    file.write_text(recipe(given.repeats).model_dump_json(exclude_unset=True))
+    file = state / "recipe.json"
+    file.write_text(recipe(repeats).model_dump_json(exclude_unset=True))
     mdmt(ROOT, home, "phantom", "--folder", phantom, *PHANTOM)
-    study = ("--recipe", file, "--data", phantom, "--workers", WORKERS)
-    mdmt(checkout, home, "prepare", *study)
-    took = spent(lambda: mdmt(checkout, home, "run", *study))
-    units = len(EXPERIMENTS) * FOLDS * given.repeats
-    found = {"commit": commit, "units": units, "workers": WORKERS, "at": datetime.now(UTC).isoformat(timespec="minutes")}
+    asked = ("--recipe", file, "--data", phantom, "--workers", WORKERS)
+    mdmt(checkout, home, "prepare", *asked)
+    took = spent(lambda: mdmt(checkout, home, "run", *asked))
+    units = len(EXPERIMENTS) * FOLDS * repeats
+    found: dict[str, Any] = {
+        "commit": code,
+        "units": units,
+        "workers": WORKERS,
+        "at": datetime.now(UTC).isoformat(timespec="minutes"),
+    }
     found |= {"wall": took.wall, "cpu": took.cpu}
-    (given.state / f"protocol-{commit}.json").write_text(json.dumps(found))
+    (state / f"protocol-{code.replace(' + ', '-with-')}.json").write_text(json.dumps(found))
     shutil.rmtree(home)
-    sys.stdout.write(f"{json.dumps(found)}\n")
+    return found
+
+
+@contextmanager
+def checked_out(revision: str, folder: Path, repository: Path = ROOT) -> Iterator[Path | None]:
+    """The code of an older commit in `folder`, as long as it is wanted; None where git does not have it (a shallow clone, no git)."""
+
+    def git(*arguments: object) -> None:
+        subprocess.run(["git", *map(str, arguments)], cwd=repository, check=True, capture_output=True)
+
+    try:
+        if folder.exists():  # of a run that was killed
+            git("worktree", "remove", "--force", folder)
+        git("worktree", "prune")
+        git("worktree", "add", "--detach", folder, revision)
+    except (subprocess.CalledProcessError, OSError):
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        git("worktree", "remove", "--force", folder)
 
 
 def mdmt(checkout: Path, home: Path, verb: str, *arguments: object) -> None:
@@ -77,13 +110,6 @@ def mdmt(checkout: Path, home: Path, verb: str, *arguments: object) -> None:
     done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"mdmt {verb} of {checkout.name} ended with code {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
-
-
-def _commit(checkout: Path) -> str:
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=checkout, capture_output=True, text=True, check=True).stdout.strip()
-
-    return git("rev-parse", "HEAD")[:12] + ("-with-changes" if git("status", "--porcelain", "--untracked-files=no") else "")
 
 
 if __name__ == "__main__":

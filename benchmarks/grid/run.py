@@ -1,7 +1,7 @@
 """`make bench-grid`: what the grid adds to the units themselves. Writes benchmarks/grid.md.
 
-Units that sleep for a minute on two slots; real units in a fresh and in a warm worker; units that share the cores; and studies of 200
-small units on this and older code, which `benchmarks.grid.protocol` has timed.
+Units that sleep for a minute on two slots; real units in a fresh and in a warm worker; units that share the cores; and a study of 200
+small units with this code and with that of BEFORE.
 """
 
 import argparse
@@ -15,29 +15,43 @@ from typing import Any
 
 from benchmarks import page
 from benchmarks.grid import packing, warmth
-from benchmarks.grid.protocol import STATE
+from benchmarks.grid.protocol import STATE, checked_out, study
 from benchmarks.page import ROOT, Goal, table
 from tests.contracts.executor_overhead import SLOTS, SlotTimes, slot_times
 
 OUTPUT = ROOT / "benchmarks" / "grid.md"
+BEFORE = "80b67a6"  # the last commit before the training engine and the grid were made anew
 
 
 def main() -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.grid.run")
     options.add_argument("--quick", action="store_true", help="a minute, to see that it runs")
     options.add_argument("--output", type=Path, default=OUTPUT)
-    options.add_argument("--state", type=Path, default=STATE, help="where benchmarks.grid.protocol left its files")
+    options.add_argument("--state", type=Path, default=STATE, help="where films and figures of the studies are kept")
     given = options.parse_args()
-    count, seconds, rounds, taken = (4, 2, 1, 1.0) if given.quick else (8, 60, 3, 8.0)
+    count, seconds, rounds, taken = (4, 2, 1, 1.0) if given.quick else (6, 60, 3, 5.0)
     with tempfile.TemporaryDirectory() as name:
         asleep = slot_times(_new(name, "asleep"), "process", count, seconds)
         warm = warmth.measure(_new(name, "warm"), 3 if given.quick else 8)
     packed = packing.measure(rounds, taken, packing.CASES[:1] if given.quick else packing.CASES)
-    studies = [json.loads(path.read_text()) for path in sorted(given.state.glob("protocol-*.json"))]
+    studies = _timed(given.state.resolve(), () if given.quick else (BEFORE,), 1 if given.quick else 10)
     goals = page.goals(goals_of(asleep, seconds, warm, packed))
     parts = [*_slots(asleep, count, seconds), *_warm(warm), *_packing(packed), *_studies(studies)]
     page.write(given.output, [*_head(given.quick), goals, *parts])
     sys.stdout.write(f"{given.output}\n")
+
+
+def _timed(state: Path, before: Sequence[str], repeats: int) -> list[dict[str, Any]]:
+    """The study with the code of each commit that git has, and with this code; and earlier figures of `before` where git has it not."""
+    state.mkdir(parents=True, exist_ok=True)
+    found: list[dict[str, Any]] = []
+    for revision in before:
+        with checked_out(revision, state / "before") as checkout:
+            if checkout is not None:
+                found.append(study(checkout, repeats, state))
+            elif (earlier := state / f"protocol-{revision}.json").is_file():
+                found.append(json.loads(earlier.read_text()))
+    return [*found, study(ROOT, repeats, state)]
 
 
 def _new(name: str, part: str) -> Path:
@@ -72,7 +86,7 @@ def _loss(asleep: SlotTimes, seconds: int) -> float:
 def _warm(warm: warmth.Warmth) -> list[str]:
     return [
         "## A warm worker",
-        "Real units (shufflenet_v2_x0_5, 24 films of 32 px). From the start of a process to its first finished epoch "
+        "Real units (shufflenet_v2_x0_5, 24 training films of 32 px). From the start of a process to its first finished epoch "
         f"{warm.fresh:.2f} s; in a warm worker {1000 * warm.next:.0f} ms from the end of a training to the next claim, and "
         f"{1000 * warm.first_epoch:.0f} ms from there to the first finished epoch.",
     ]
@@ -103,18 +117,17 @@ def _packing(packed: Sequence[packing.Packed]) -> list[str]:
 
 
 def _studies(studies: Sequence[dict[str, Any]]) -> list[str]:
-    if not studies:
-        return ["## A study of small units", "Not timed here: `python -m benchmarks.grid.protocol --checkout FOLDER`."]
-    slowest = max(study["wall"] / study["units"] for study in studies)
+    slowest = max(one["wall"] / one["units"] for one in studies)
     rows = []
-    for study in sorted(studies, key=lambda study: study["at"]):
-        each = study["wall"] / study["units"]
-        taken = f"{study['wall']:.0f}", f"{study['cpu']:.0f}", f"{each:.2f}", f"{slowest / each:.2f}×"
-        rows.append((study["commit"], study["units"], study["workers"], *taken))
-    header = ("code", "units", "workers", "wall, s", "own CPU, s", "wall per unit, s", "against the slowest")
+    for one in sorted(studies, key=lambda one: one["at"]):
+        each = one["wall"] / one["units"]
+        taken = f"{one['wall']:.0f}", f"{one['cpu']:.0f}", f"{each:.2f}", f"{slowest / each:.2f}×"
+        rows.append((one["commit"], one["at"], one["units"], one["workers"], *taken))
+    header = ("code", "timed at", "units", "workers", "wall, s", "own CPU, s", "wall per unit, s", "against the slowest")
     return [
         "## A study of small units",
-        "`mdmt run` of the same recipe (`benchmarks.grid.protocol`), films prepared before the clock starts.",
+        "`mdmt run` of the same recipe (`benchmarks.grid.protocol`), films prepared before the clock starts; "
+        + ("before and after." if len(studies) > 1 else f"git does not have {BEFORE}, so there is no figure of before."),
         table(header, rows),
     ]
 

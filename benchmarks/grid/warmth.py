@@ -23,7 +23,7 @@ class Warmth(NamedTuple):
 
 
 def measure(folder: Path, count: int) -> Warmth:
-    """`count` units of shufflenet_v2_x0_5 on 48 films of 32 px, 3 epochs each, handed over one after another."""
+    """`count` units of shufflenet_v2_x0_5 on 24 training films of 32 px, 3 epochs each, handed over one after another."""
     home = folder / "home"
     ground = Ground(home, Tracking(default_uri(home), home), film_store(folder / "films"))
     jobs = [job.model_dump_json() for job in ground.jobs([unit(seed) for seed in range(count)])]

@@ -5,6 +5,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from benchmarks import page
+from benchmarks.clock import Spent, middle
 from benchmarks.page import Goal, table
 from benchmarks.prepare.stages import Cost
 from training.data.films.unet import REFERENCE, Measured, fastest
@@ -14,16 +15,17 @@ PUBLISHED = 6293  # films of the paper's two data sets
 
 
 class Figures(NamedTuple):
-    """`runs`: (workers, copies) → what each run took; `usual` own CPU seconds per film of the usual pipeline."""
+    """`runs`: (workers, copies) → what each run took; `usual`: side of the stored PNG → per film of the usual pipeline, each round;
+    `opening` a store of PUBLISHED films."""
 
     files: int
     copies: int
     engines: Sequence[Measured]
     runs: Mapping[tuple[int, int], Sequence[Mapping[str, Any]]]
-    usual: float
+    usual: Mapping[int, Sequence[Spent]]
     costs: Mapping[str, Cost]
     cut: Mapping[str, Any]
-    opening: float
+    opening: Spent
     quick: bool
 
     @property
@@ -46,6 +48,10 @@ class Figures(NamedTuple):
         """Own CPU milliseconds per film of a cohort of PUBLISHED, start included."""
         more, start = self.per_film(workers)
         return more + 1000 * start / PUBLISHED
+
+    def peak(self, copies: int) -> float:
+        """MiB that the parent and the larger of two workers held at most."""
+        return median(run["peak"] for run in self.runs[2, copies])
 
 
 def blocks(given: Figures) -> list[str]:
@@ -71,30 +77,39 @@ def _end_to_end(given: Figures) -> list[str]:
         rows.append(
             (f"`mdmt prepare`, {workers} process(es)", f"{more:.1f}", f"{given.wall(workers):.1f}", f"{start:.1f}", minutes)
         )
-    usual = 1000 * given.usual
-    minutes = f"{usual * PUBLISHED / 60000:.1f}"
-    rows.append(("usual: Pillow, float window, eager torch, PNG of 1024", f"{usual:.1f}", "", "", minutes))
+    for side, rounds in given.usual.items():
+        cpu, wall = (1000 * seconds for seconds in middle([*rounds]))
+        minutes = f"{cpu * PUBLISHED / 60000:.1f}"
+        rows.append((f"usual: Pillow, float window, eager torch, PNG of {side}", f"{cpu:.1f}", f"{wall:.1f}", "", minutes))
     header = ("contender", "CPU ms per film", "wall ms per film", "start, CPU s", f"CPU of {PUBLISHED:,} films, min")
-    cut = given.cut
+    cut, opening = given.cut, given.opening
+    films = given.files, given.files * given.copies
     return [
         "## End to end",
-        "The cost of one film more is the difference of a long and a short run; starting processes is told apart.",
+        "The cost of one film more is the difference of a long and a short run; starting processes is told apart. "
+        f"No cohort of {PUBLISHED:,} films was prepared here: those minutes are the cost of one more times as many, and the start.",
         table(header, rows),
         f"kill -9 with {cut['ready']} of {cut['films']} films on the disk, then the same command: {cut['cpu']:.1f} CPU s for the rest "
-        f"({cut['whole']:.1f} for all); the store is {'the same, film by film' if cut['same'] else 'ANOTHER'}.\n"
-        f"Opening a store of {PUBLISHED:,} films, every file's size and time compared: {1000 * given.opening:.0f} ms.",
+        f"({cut['whole']:.1f} for all); the store is {'the same, slot by slot and byte by byte' if cut['same'] else 'ANOTHER'}.\n"
+        f"Opening a store of {PUBLISHED:,} films, every file's size and time compared and the pixels mapped: {1000 * opening.wall:.0f} ms "
+        f"by the clock, {1000 * opening.cpu:.0f} ms of CPU (medians).\n"
+        f"Peak memory of the parent and the larger of two workers: {given.peak(1):.0f} MiB with {films[0]} films, "
+        f"{given.peak(given.copies):.0f} MiB with {films[1]}.",
     ]
 
 
 def _stages(given: Figures) -> list[str]:
     rows = [(name, f"{cost.own:.2f}", f"{cost.ceiling:.2f}", cost.by) for name, cost in given.costs.items()]
     own = sum(cost.own for cost in given.costs.values())
+    alone = ", ".join(name for name, cost in given.costs.items() if cost.ceiling >= cost.own)
     return [
         "## Stages",
         table(
             ("stage", "product, ms", "ceiling, ms", "the ceiling is"), [*rows, ("sum", f"{own:.2f}", f"{given.ceiling:.2f}", "")]
         ),
-        "A ceiling is the fastest way that was tried here and gives the same bytes; ways that give others do not count.",
+        "A ceiling is the fastest way that was tried here and gives the same bytes; ways that give others do not count."
+        + (f" Nothing faster was found for {alone}: there the product is its own ceiling." if alone else "")
+        + f" That of the U-Net is the fastest engine of this run whose masks are all equal (below): {fastest(given.engines)}.",
     ]
 
 
@@ -109,15 +124,18 @@ def _engines(given: Figures) -> list[str]:
 
 
 def _goals(given: Figures) -> list[Goal]:
-    published, usual, opening = given.published(1), 1000 * given.usual, 1000 * given.opening
+    published, opening = given.published(1), 1000 * given.opening.wall
+    usual = 1000 * min(middle([*rounds]).cpu for rounds in given.usual.values())
     share, times = given.ceiling / published, usual / published
+    growth, films = given.peak(given.copies) / given.peak(1), (given.files, given.files * given.copies)
     return [
         Goal(
             "≥ 0.9 of the sum of the stage ceilings",
             f"{share:.2f} ({given.ceiling:.1f} of {published:.1f} ms per film)",
             share >= 0.9,
         ),
-        Goal("≥ 5 times the usual pipeline", f"{times:.2f} ({usual:.1f} against {published:.1f} ms per film)", times >= 5),
+        Goal("≥ 5 times the faster usual pipeline", f"{times:.2f} ({usual:.1f} against {published:.1f} ms per film)", times >= 5),
         Goal(f"below 50 ms to open {PUBLISHED:,} films", f"{opening:.0f} ms", opening < 50),
+        Goal(f"memory flat: ≤ 1.1 times that of {films[0]} films with {films[1]}", f"{growth:.2f}", growth <= 1.1),
         Goal("goes on after kill -9", f"{given.cut['ready']} kept", given.cut["same"]),
     ]

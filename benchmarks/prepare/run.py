@@ -4,6 +4,7 @@ Contenders take turns; figures are own CPU time, so that other work on the machi
 """
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -12,15 +13,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from benchmarks import page
+from benchmarks.clock import Spent, middle, spent
 from benchmarks.page import ROOT
-from benchmarks.prepare import material, stages
+from benchmarks.prepare import material, stages, usual
 from benchmarks.prepare.report import PUBLISHED, Figures, blocks
 from cxr.pipeline import PipelineSpec
-from training.data.films import JOURNAL, prepare_cohort, unet
+from training.data.films import JOURNAL, open_pixels, prepare_cohort, unet
 from training.data.films.manifest import Ledger, read_journal
 from training.data.films.preparing import graph_digest, store_folder
 
@@ -45,16 +46,17 @@ def main() -> None:
     bench.product("first", 2, copies)
     engines = unet.known(work / "first", graph_digest(graph), SPEC) or []
     runs: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    usual: list[float] = []
+    others: dict[int, list[Spent]] = {side: [] for side in usual.SIDES}
     for i in range(rounds):
         for workers in (1, 2):
             for many in (1, copies):
                 runs.setdefault((workers, many), []).append(bench.product(f"{i}-{workers}-{many}", workers, many))
-        usual.append(bench.usual(files[:12]))
+        for side, taken in others.items():
+            taken.append(bench.usual(files[:12], side))
     some = files[: 3 * (2 if given.quick else 4)]
     costs = stages.measure(some, SPEC, graph, unet.fastest(engines), trials)
     cut = bench.killed(copies)
-    figures = Figures(len(files), copies, engines, runs, median(usual), costs, cut, bench.opening(), given.quick)
+    figures = Figures(len(files), copies, engines, runs, others, costs, cut, bench.opening(), given.quick)
     page.write(given.output, blocks(figures))
     shutil.rmtree(work)
     sys.stdout.write(f"{given.output}\n")
@@ -80,12 +82,12 @@ class Bench:
         given = [self._work / "links", folder, self._graph, workers, copies, *self._files]
         return [sys.executable, "-m", "benchmarks.prepare.product", *map(str, given)]
 
-    def usual(self, files: list[Path]) -> float:
-        """Own CPU seconds per film."""
+    def usual(self, files: list[Path], side: int) -> Spent:
+        """Per film, stored as a PNG of `side` pixels."""
         folder = self._work / "usual"
         folder.mkdir(exist_ok=True)
-        command = [sys.executable, "-m", "benchmarks.prepare.usual", str(folder), *map(str, files)]
-        return float(subprocess.run(command, **_RUN).stdout) / len(files)
+        command = [sys.executable, "-m", "benchmarks.prepare.usual", str(folder), str(side), *map(str, files)]
+        return Spent(*map(float, subprocess.run(command, **_RUN).stdout.split())).per(len(files))
 
     def killed(self, copies: int) -> dict[str, Any]:
         """kill -9 in the middle, then the same command again: what was ready, what was done again, and whether the end is the same."""
@@ -97,11 +99,11 @@ class Bench:
             process.send_signal(signal.SIGKILL)
         ready = len(read_journal(journal))
         again = self.product("cut", 2, copies)
-        same = _digests(Path(whole["folder"])) == _digests(Path(again["folder"]))
+        same = films_of(Path(whole["folder"])) == films_of(Path(again["folder"]))
         return {"films": whole["films"], "ready": ready, "same": same, "cpu": again["cpu"], "whole": whole["cpu"]}
 
-    def opening(self) -> float:
-        """Own CPU seconds, the least of five, to find PUBLISHED films prepared."""
+    def opening(self) -> Spent:
+        """Median of eleven: to find PUBLISHED films prepared and to map their pixels."""
         root = self._work / "opening"
         rows = material.cohort(self._files, -(-PUBLISHED // len(self._files)), self._work / "links").rows[:PUBLISHED]
         one = material.Cohort("published", tuple(rows))
@@ -116,16 +118,16 @@ class Bench:
                 entry |= {"source": f"{slots[row.id]:064}", "by": str(unet.REFERENCE), "digest": f"{slots[row.id]:064}"}
                 ledger.add(entry | {"verdict": "both-lungs", "box": [100, 200, 900, 1000], "coverage": 0.3})
         ledger.fold({})
-        taken = []
-        for _ in range(5):
-            begun = time.process_time()
-            prepare_cohort(one, root, SPEC, self._graph, 1)
-            taken.append(time.process_time() - begun)
-        return min(taken)
+        return middle([spent(lambda: prepare_cohort(one, root, SPEC, self._graph, 1).pixels()) for _ in range(11)])
 
 
-def _digests(folder: Path) -> dict[str, str]:
-    return {row: entry.get("digest", "") for row, entry in Ledger(folder, SPEC.size**2).entries.items()}
+def films_of(folder: Path, size: int = SPEC.size) -> dict[str, tuple[int, str, str]]:
+    """Of each row its slot, the digest that the manifest tells, and that of the bytes which lie in the slot."""
+    pixels, entries = open_pixels(folder, size), Ledger(folder, size**2).entries
+    return {
+        row: (one["slot"], one.get("digest", ""), hashlib.sha256(pixels[one["slot"]].tobytes()).hexdigest())
+        for row, one in entries.items()
+    }
 
 
 _ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}

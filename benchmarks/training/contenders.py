@@ -30,6 +30,7 @@ from training.settings import Training
 
 Run = Callable[[], Spent]
 PLAIN = Way("contiguous", "float32")  # what torch does when nobody chooses
+GIVEN_BACK = "step by hand, buffers given back"
 IDLE = 0.3  # seconds in which the product's thread fills its buffers before the clock is read
 
 
@@ -145,13 +146,13 @@ class OwnFit:
 
 
 class Others:
-    """The other data paths with the best step, as their users run them: in a process that gives freed buffers back. The authors' has
-    torch's default step too. A context manager; `runs` by name.
+    """The other data paths with the best step, as their users run them: in a process that gives freed buffers back; and that step alone
+    there. The authors' has torch's default step too. A context manager; `runs` by name.
     """
 
     def __init__(self, backbone: str, folder: Path, films: int, size: int, batch: int, way: Way, steps: int) -> None:
         self._case = (backbone, folder, films, size, batch, *way, steps)
-        self.runs: dict[str, Run] = {style: partial(self._ask, style) for style in loaders.STYLES}
+        self.runs: dict[str, Run] = {style: partial(self._ask, style) for style in (GIVEN_BACK, *loaders.STYLES)}
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "benchmarks.training.contenders", *map(str, self._case)]
@@ -171,7 +172,7 @@ class Others:
 def main(backbone: str, folder: str, films: str, size: str, batch: str, layout: str, precision: str, steps: str) -> None:
     """What `Others` starts: runs each style that it is told."""
     torch.set_num_threads(1)
-    runs = {}
+    runs = {GIVEN_BACK: ByHand(backbone, int(size), int(batch), Way(layout, precision)).resident(int(steps))}
     for style in loaders.STYLES:
         own = style == "authors' style"
         trainer = ByHand(backbone, int(size), int(batch), PLAIN if own else Way(layout, precision), fused=not own)

@@ -5,6 +5,7 @@ Run by an interpreter that also has lightning and accelerate, if there is one; w
 
 import json
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
@@ -29,6 +30,9 @@ from training.learning.network import Network
 from training.learning.objective import masked_loss
 from training.learning.team import ALONE, Share
 from training.learning.weighting import Equal
+from training.protocol.claim import Claim
+from training.protocol.claims import ClaimTable
+from training.protocol.lease import Lease
 from training.settings import Training
 
 BATCH, SIZE = 8, 8
@@ -72,15 +76,15 @@ def plain(steps: int) -> Callable[[], Spent]:
     return lambda: spent(once).per(steps)
 
 
-def product(steps: int) -> Callable[[], Spent]:
+def product(steps: int, ahead: bool, pause: Callable[[], None]) -> Callable[[], Spent]:
     network, settings = small(), Training(batch_size=BATCH, max_epochs=10**6)
     films = [np.zeros((SIZE, SIZE), np.uint8)] * (BATCH * steps)
     train: Samples = assemble(films, [str(i) for i in range(len(films))], pictures.labels_of(len(films)), pictures.TASKS)
     course = Course(network, Equal(), settings)
 
     def once() -> None:
-        with _Resident(train, settings, 0, torch.device("cpu"), ALONE, 1, ahead=False) as feed:
-            _train_epoch(course, network, feed, WAY, 0, nobody_stops, ALONE)
+        with _Resident(train, settings, 0, torch.device("cpu"), ALONE, 1, ahead) as feed:
+            _train_epoch(course, network, feed, WAY, 0, pause, ALONE)
 
     return lambda: spent(once).per(steps)
 
@@ -103,7 +107,6 @@ def with_accelerate(steps: int) -> Callable[[], Spent]:
 
 def with_lightning(steps: int, usual: bool) -> Callable[[], Spent]:
     import logging
-    import tempfile
     import warnings
 
     from lightning.pytorch import LightningModule, Trainer
@@ -144,7 +147,17 @@ def with_lightning(steps: int, usual: bool) -> Callable[[], Spent]:
 def main() -> None:
     steps, rounds = int(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(1)
-    contenders = {"plain loop": plain(steps), "this product": product(steps)}
+    contenders = {"plain loop": plain(steps), "this product": product(steps, False, nobody_stops)}
+    with tempfile.TemporaryDirectory() as place:
+        table = ClaimTable(f"sqlite:///{place}/claims.db")
+        claim = table.acquire("unit", "bench")
+        assert isinstance(claim, Claim)
+        with Lease(table, claim) as lease:
+            contenders["this product, its thread and its lease"] = product(steps, True, lease.check)
+            measure(contenders, steps, rounds)
+
+
+def measure(contenders: dict[str, Callable[[], Spent]], steps: int, rounds: int) -> None:
     if find_spec("accelerate"):
         contenders["accelerate"] = with_accelerate(steps)
     if find_spec("lightning"):

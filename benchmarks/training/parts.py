@@ -1,4 +1,4 @@
-"""What surrounds the step: the data path, the end of an epoch, a device faster than this one, memory."""
+"""What surrounds the step: the data path, a device faster than this one, memory."""
 
 import hashlib
 import json
@@ -8,132 +8,61 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from statistics import median
-from threading import Thread
 from typing import Any
 
 import numpy as np
 import torch
-from mlflow import MlflowClient
-from mlflow.entities import Metric
 from torch import Tensor, nn
 
 from benchmarks.clock import Spent, spent
 from benchmarks.page import ROOT
 from benchmarks.training import pictures
-from benchmarks.training.contenders import network_of
+from benchmarks.training.epoch import STEPS
 from cxr.tasks import by_name
 from training.data.film_warp import warp_films
 from training.data.variation import vary
-from training.learning import checkpoint, fitting
 from training.learning.backbones.backbone import Backbone
-from training.learning.devices import Way
 from training.learning.fitting import fit
 from training.learning.network import Network
-from training.protocol.desk import Desk
 from training.settings import Augmentation, Training
-
-STEPS = 9  # of an epoch of data set A at the paper's batch of 128
 
 
 def data_path(folder: Path, size: int, batch: int, rounds: int) -> list[Spent]:
-    """Seconds per film from the mapped store to the batch the network is given, with every variation on."""
-    films = pictures.samples(folder, batch, size)
-    out = np.empty((batch, size, size), np.float32)
+    """Seconds per film from the mapped store to the batch the network is given, with every variation on.
 
-    def once() -> None:
-        warp_films((films.films[i] for i in range(batch)), vary(films.keys, 0, 1, Augmentation()), out)
+    Every batch is of other films: the store is larger than the processor's caches, as a study's is.
+    """
+    store = pictures.larger_than_the_cache(folder, size)
+    films, out = range(len(store)), np.empty((batch, size, size), np.float32)
+    keys = pictures.samples(folder, batch, size).keys
+    store.sum()  # mapped, and out of the cache again
 
-    once()
-    return [spent(once).per(batch) for _ in range(rounds)]
+    def of(first: int) -> Callable[[], object]:
+        rows = [films[(first + i) % len(films)] for i in range(batch)]
+        return lambda: warp_films((store[row] for row in rows), vary(keys, 0, 1, Augmentation()), out)
+
+    of(0)()
+    return [spent(of(i * batch)).per(batch) for i in range(1, rounds + 1)]
 
 
 def bits(folder: Path, size: int) -> set[str]:
-    """Digests of the same films prepared in batches of several sizes and with several threads: one, if all bits are equal."""
+    """Digests of the same films prepared in batches of several sizes, in several orders, with several threads: one, if all bits are
+    equal."""
     films, found = pictures.samples(folder, 33, size), set()
-    for threads in (1, 2):
+    orders = (np.arange(33), np.arange(33)[::-1], np.random.default_rng(0).permutation(33))
+    for threads, order, batch in product((1, 2), orders, (1, 2, 7, 33)):
         torch.set_num_threads(threads)
-        for batch in (1, 2, 7, 33):
-            out = np.empty((33, size, size), np.float32)
-            for i in range(0, 33, batch):
-                rows = range(i, min(i + batch, 33))
-                warp_films(
-                    (films.films[j] for j in rows), vary(films.keys[i : i + batch], 0, 1, Augmentation()), out[i : i + batch]
-                )
-            found.add(hashlib.sha256(out.tobytes()).hexdigest())
+        out, prepared = np.empty((33, size, size), np.float32), np.empty((33, size, size), np.float32)
+        for i in range(0, 33, batch):
+            rows = order[i : i + batch]
+            warp_films((films.films[j] for j in rows), vary(films.keys[rows], 0, 1, Augmentation()), prepared[: len(rows)])
+            out[rows] = prepared[: len(rows)]
+        found.add(hashlib.sha256(out.tobytes()).hexdigest())
     torch.set_num_threads(1)
     return found
-
-
-def epoch_ends(backbone: str, folder: Path, size: int, batch: int, way: Way, epochs: int) -> dict[str, float]:
-    """Seconds of an epoch of nine steps, and of what stands between the last step of one and the first of the next.
-
-    A third as many films validate, a checkpoint is written, figures are spooled and sent to MLflow (SQLite) by a thread.
-    """
-    train, val = pictures.samples(folder, STEPS * batch, size), pictures.samples(folder, STEPS * batch // 3, size)
-    settings = Training(batch_size=batch, max_epochs=epochs, warmup_epochs=0, patience=epochs)
-    ends: list[float] = []
-    begins: list[float] = []
-    validations: list[float] = []
-    beside: list[float] = []
-    steps = [0]
-
-    def pause() -> None:
-        if steps[0] % (STEPS + 1) == 0:  # asked before each batch and once before the checkpoint
-            begins.append(time.perf_counter())
-        steps[0] += 1
-
-    evaluate, save = fitting.evaluate_loss, checkpoint.save
-
-    def timed_evaluation(*asked: Any) -> dict[str, float]:
-        ends.append(time.perf_counter())
-        with torch.inference_mode():
-            network.eval()
-            begun = time.perf_counter()
-            for i in range(0, len(val), fitting.EVALUATED):
-                network(torch.from_numpy(val.films[i : i + fitting.EVALUATED])[:, None])
-            validations.append(time.perf_counter() - begun)
-        return evaluate(*asked)
-
-    def timed_save(*asked: Any) -> None:
-        begun = time.thread_time()
-        save(*asked)
-        beside.append(time.thread_time() - begun)
-
-    network = network_of(backbone)
-    with tempfile.TemporaryDirectory() as place:
-        desk = Desk(Path(place), "unit")
-        desk.open()
-        client = MlflowClient(f"sqlite:///{place}/mlflow.db")
-        run = client.create_run(client.create_experiment("bench", f"file://{place}/artifacts")).info.run_id
-        senders: list[Thread] = []
-
-        def send(epoch: int, figures: dict[str, float]) -> None:
-            begun = time.thread_time()
-            client.log_batch(run, [Metric(name, value, int(time.time() * 1000), epoch) for name, value in figures.items()])
-            beside.append(time.thread_time() - begun)
-
-        def progress(epoch: int, figures: dict[str, float]) -> None:
-            desk.spool(epoch, figures)
-            senders.append(Thread(target=send, args=(epoch, figures)))
-            senders[-1].start()
-
-        fitting.evaluate_loss, checkpoint.save = timed_evaluation, timed_save
-        try:
-            fit(network, train, val, settings, 0, progress, desk.checkpoints, keep_going=pause, identity="bench", way=way)
-        finally:
-            fitting.evaluate_loss, checkpoint.save = evaluate, save
-        for sender in senders:
-            sender.join()
-    between = [begin - end for end, begin in zip(ends, begins[1:], strict=False)]
-    extra = [whole - 2 * bare for whole, bare in zip(between, validations, strict=False)]  # it was computed twice here
-    epoch = median(end - begin for begin, end in zip(begins, ends, strict=True))
-    return {
-        "epoch": epoch, "validation": median(validations), "extra": max(0.0, median(extra)),
-        "beside": sum(beside) / epochs,
-    }  # fmt: skip
 
 
 class _Device(Network):
@@ -160,10 +89,22 @@ def simulated(folder: Path, size: int, batch: int, rate: float, epochs: int) -> 
     return STEPS * batch / rate / median(taken)
 
 
-def fresh(code: str, *values: object) -> list[float]:
+def compiled(size: int, batch: int, seconds: int) -> list[float] | str:
+    """[seconds of compiling, step per step as it is] of torch.compile, or why there are none; nothing compiled before is used."""
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            return fresh("compiled", size, batch, seconds=seconds, TORCHINDUCTOR_CACHE_DIR=place)
+        except subprocess.TimeoutExpired:
+            return f"not ready after {seconds} s"
+        except subprocess.CalledProcessError as error:
+            return f"it failed: {(error.stderr.strip().splitlines() or ['without a word'])[-1][:200]}"
+
+
+def fresh(code: str, *values: object, seconds: int = 600, **environment: str) -> list[float]:
     """Numbers that a new process prints: `code` is a module of this folder, run with the values."""
     command = [sys.executable, "-m", f"benchmarks.training.{code}", *map(str, values)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
+    own = os.environ | environment
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds, env=own)
     return [float(word) for word in told.stdout.split()[-3:]]
 
 

@@ -48,6 +48,22 @@ def labels_of(films: int) -> list[dict[str, int]]:
     return [label_of(i) for i in range(films)]
 
 
+def larger_than_the_cache(folder: Path, size: int) -> NDArray[np.uint8]:
+    """A mapped store of the same pictures over and over, (N, size, size), twice as large as this processor's largest cache."""
+    store = np.memmap(folder / f"films-{size}.u8", np.uint8, "r").reshape(-1, size, size)
+    times, file = -(-2 * largest_cache() // store.nbytes), folder / f"many-{size}.u8"
+    with file.open("wb") as many:
+        for _ in range(times):
+            store.tofile(many)
+    return np.memmap(file, np.uint8, "r").reshape(-1, size, size)
+
+
+def largest_cache() -> int:
+    """Bytes; 64 MiB where the kernel does not tell."""
+    told = [path.read_text().strip() for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
+    return max((int(size[:-1]) << {"K": 10, "M": 20}[size[-1]] for size in told if size[-1] in "KM"), default=64 << 20)
+
+
 def samples(folder: Path, films: int, size: int) -> Samples:
     """`films` rows of the mapped store, which are those of other rows again when it has fewer."""
     store = np.memmap(folder / f"films-{size}.u8", np.uint8, "r").reshape(-1, size, size)

@@ -11,9 +11,9 @@ import torch
 from benchmarks import page, peers
 from benchmarks.clock import interleaved
 from benchmarks.page import ROOT
-from benchmarks.training import parts, pictures, stacked
+from benchmarks.training import epoch, parts, pictures, stacked
 from benchmarks.training.contenders import ByHand, Others, OwnFit, network_of, own_step
-from benchmarks.training.writing import OTHERS, blocks
+from benchmarks.training.writing import FIT, KEPT, OTHERS, STEP, blocks
 from training.learning import calibration
 from training.learning.devices import Way
 from training.memory import keep_freed_buffers
@@ -33,9 +33,9 @@ def contest(case: tuple[str, int, int, int], folder: Path, films: int, rounds: i
     way = calibration.fastest(ways)
     fit = OwnFit(backbone, folder, size, batch, way, steps, rounds + 1)
     runs = {
-        "best step by hand": ByHand(backbone, size, batch, way).resident(steps),
-        "own step": own_step(backbone, size, batch, way, steps),
-        "own fit, end to end": fit.run,
+        KEPT: ByHand(backbone, size, batch, way).resident(steps),
+        STEP: own_step(backbone, size, batch, way, steps),
+        FIT: fit.run,
     }
     try:
         with Others(backbone, folder, films, size, batch, way, steps) as others:
@@ -53,7 +53,7 @@ def surroundings(folder: Path, quick: bool) -> dict[str, Any]:
     found: dict[str, Any] = {
         "data": {s: parts.data_path(folder, s, 64, 3 if quick else 15) for s in ({size, wide})},
         "bits": len(parts.bits(folder, wide)),
-        "epoch": parts.epoch_ends("shufflenet_v2_x0_5", folder, size, batch, way, epochs),
+        "epoch": epoch.ends("shufflenet_v2_x0_5", folder, size, batch, way, epochs),
         "device": {rate: parts.simulated(folder, wide, device_batch, rate, 2 if quick else 6) for rate in (1000, 4000)},
         "epoch_case": (size, batch), "device_case": (wide, device_batch),
     }  # fmt: skip
@@ -78,6 +78,7 @@ def surroundings(folder: Path, quick: bool) -> dict[str, Any]:
             )
             for backbone in ("shufflenet_v2_x0_5", "mobilenet_v2")
         }
+        found["compiled"] = parts.compiled(96, 64, 240)
         found["stacked"] = stacked.gains("shufflenet_v2_x0_5", 96, 16, (2, 3, 5), 3)
     return found
 

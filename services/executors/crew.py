@@ -25,8 +25,11 @@ BIRTHS = 3  # workers per slot that may end in a row before any is ready
 # A tracking server that does not answer is tried again by the delivery, which knows how; the client itself should give up soon.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+# `deterministic: true` needs it on a GPU (torch raises in the first product without), and only before CUDA starts. For all units alike:
+# a unit may not give other bits because somebody else started its worker.
+WORKSPACE = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 # Threads are set explicitly: two pools that spin on two cores cost twenty times.
-WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", **PATIENCE, **QUIET}
+WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", **WORKSPACE, **PATIENCE, **QUIET}
 # What workers and stages elsewhere get of this process's environment; the rest is that of their image or node.
 HANDED_ON = (
     "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MDMT_CLAIMS_URI", "MDMT_ABANDONED_SECONDS",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.grid.packing import Packed
-from benchmarks.grid.protocol import recipe
+from benchmarks.grid.protocol import checked_out, recipe
 from benchmarks.grid.run import _packing, _studies, goals_of
 from benchmarks.grid.warmth import Warmth
 from tests.contracts.executor_overhead import SlotTimes
@@ -39,8 +39,32 @@ def test_studies_are_compared_by_wall_time_per_unit() -> None:
         {"commit": "new", "units": 200, "workers": 2, "wall": 200, "cpu": 350, "at": "2026-11-02"},
     ]
     table = "\n".join(_studies(json.loads(json.dumps(rows))))
-    assert "| old | 200 | 2 | 400 | 700 | 2.00 | 1.00× |" in table and "| new | 200 | 2 | 200 | 350 | 1.00 | 2.00× |" in table
-    assert "Not timed here" in "\n".join(_studies([]))
+    assert (
+        "| old | 2026-11-01 | 200 | 2 | 400 | 700 | 2.00 | 1.00× |" in table
+        and "| new | 2026-11-02 | 200 | 2 | 200 | 350 | 1.00 | 2.00× |" in table
+    )
+    assert "before and after" in table and "no figure of before" in "\n".join(_studies(rows[1:]))
+
+
+def test_older_code_is_checked_out_as_long_as_it_is_timed_also_after_a_kill(tmp_path: Path) -> None:
+    repository, folder = tmp_path / "repository", tmp_path / "before"
+    repository.mkdir()
+
+    def git(*arguments: str) -> str:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+        return subprocess.run(["git", *identity, *arguments], cwd=repository, check=True, capture_output=True, text=True).stdout
+
+    git("init", "--quiet")
+    for text in ("old", "new"):
+        (repository / "code.py").write_text(text)
+        git("add", ".")
+        git("commit", "--quiet", "--message", text)
+    git("worktree", "add", "--detach", str(folder), "HEAD")  # left behind
+    with checked_out("HEAD~1", folder, repository) as checkout:
+        assert checkout is not None and (checkout / "code.py").read_text() == "old"
+    assert not folder.exists() and git("worktree", "list").count("\n") == 1
+    with checked_out("0123abc", folder, repository) as absent:
+        assert absent is None
 
 
 @pytest.mark.slow
@@ -48,4 +72,5 @@ def test_studies_are_compared_by_wall_time_per_unit() -> None:
 def test_the_quick_form_runs_and_writes_its_file(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.grid.run", "--quick", "--output", str(tmp_path / "grid.md")]
     subprocess.run([*command, "--state", str(tmp_path)], cwd=ROOT, check=True, capture_output=True)
-    assert "| next unit in ≤ 0.2 s |" in (tmp_path / "grid.md").read_text()
+    text = (tmp_path / "grid.md").read_text()
+    assert "| next unit in ≤ 0.2 s |" in text and "| 20 | 2 |" in text

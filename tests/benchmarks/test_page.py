@@ -1,5 +1,6 @@
 """What every page says of itself, and that its verdicts follow from its figures."""
 
+import subprocess
 from pathlib import Path
 
 from benchmarks import page, peers
@@ -70,3 +71,24 @@ def test_what_a_lighter_unet_buys_is_judged_against_the_best_peer_with_the_usual
     text = "\n".join(blocks(results))
     assert "U-Net on resnet18: films/s of ours with its own U-Net ≥ 5 × this peer | 10.00× | reached" in text
     assert "U-Net on resnet18: films/s ≥ 5 × best peer (ray) | 2.50× | not reached" in text
+
+
+def test_a_page_names_the_commit_and_whether_code_was_changed_since(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+        return subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    assert page.commit(tmp_path) == "unknown"
+    (tmp_path / "benchmarks").mkdir()
+    code, written = tmp_path / "code.py", tmp_path / "benchmarks" / "grid.md"
+    for file in (code, written):
+        file.write_text("1")
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "first")
+    written.write_text("2")
+    short = git("rev-parse", "HEAD")[:7]
+    assert page.commit(tmp_path) == short
+    code.write_text("2")
+    assert page.commit(tmp_path) == f"{short} + changes"
+    assert f"- Code: {page.commit(page.ROOT)}" in "\n".join(page.head("t", "a", (), "one"))

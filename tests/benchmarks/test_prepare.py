@@ -9,29 +9,40 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.clock import Spent
 from benchmarks.prepare.report import Figures, blocks
+from benchmarks.prepare.run import films_of
 from benchmarks.prepare.stages import Cost, by_table, stages
 from cxr.graphs import Way
 from cxr.intensity import to_gray8
 from cxr.pipeline import PipelineSpec
 from cxr.segmentation import OnnxSegmenter
 from tests.serving.tiny_bundle import encoded, film, write_bundle
+from training.data.films import FILMS
+from training.data.films.manifest import Ledger
 from training.data.films.unet import REFERENCE, Measured
 
 ROOT = Path(__file__).parents[2]
 
 
-def figures(film_cost: float, usual: float, opening: float, same: bool = True) -> Figures:
+def figures(film_cost: float, usual: float, opening: float, same: bool = True, growth: float = 1.0) -> Figures:
     """Ceilings of 30 ms in all; a film costs the product `film_cost` seconds, and 2 seconds before the first."""
     runs = {
-        (workers, copies): [{"cpu": 2 + film_cost * 48 * copies, "wall": 3 + film_cost * 48 * copies / workers}]
+        (workers, copies): [
+            {
+                "peak": 400.0 if copies == 1 else 400 * growth,
+                "cpu": 2 + film_cost * 48 * copies,
+                "wall": 3 + film_cost * 48 * copies / workers,
+            }
+        ]
         for workers in (1, 2)
         for copies in (1, 5)
     }
     engines = [Measured(REFERENCE, 32, 32, 1.0, 20.0), Measured(Way("openvino", "bfloat16"), 32, 1, 0.99, 9.0)]
     costs = {"decode": Cost(12, 10, "OpenCV (3 films)"), "U-Net": Cost(20, 20, "the product's (3 films)")}
     cut = {"films": 240, "ready": 80, "same": same, "cpu": 8.0, "whole": 12.0}
-    return Figures(48, 5, engines, runs, usual, costs, cut, opening, False)
+    others = {1024: [Spent(2 * usual, 0.4)], 256: [Spent(usual, 0.3)]}
+    return Figures(48, 5, engines, runs, others, costs, cut, Spent(opening / 2, opening), False)
 
 
 def test_a_film_more_and_the_start_are_told_apart() -> None:
@@ -39,12 +50,24 @@ def test_a_film_more_and_the_start_are_told_apart() -> None:
     assert figures(0.03, 0.2, 0.03).published(1) == pytest.approx(30 + 2000 / 6293)
 
 
+def test_a_film_is_another_when_its_bytes_are_though_its_manifest_says_the_same(tmp_path: Path) -> None:
+    for folder, value in ((tmp_path / "a", 1), (tmp_path / "b", 2)):
+        folder.mkdir()
+        ledger = Ledger(folder, 4)
+        slots = ledger.slots(["row"])
+        with ledger:
+            ledger.add({"row": "row", "slot": slots["row"], "digest": "d"})
+        (folder / FILMS).write_bytes(bytes([value] * 4))
+    assert films_of(tmp_path / "a", 2) != films_of(tmp_path / "b", 2)
+
+
 def test_verdicts_are_computed_from_the_figures() -> None:
     good = "\n".join(blocks(figures(0.031, 0.2, 0.03)))
-    assert good.count("| reached |") == 4 and "not reached" not in good
-    assert "Chosen: openvino float32" in good and "1 of 32" in good
-    bad = "\n".join(blocks(figures(0.06, 0.2, 0.07, same=False)))
-    assert bad.count("| not reached |") == 4 and "ANOTHER" in bad
+    assert good.count("| reached |") == 5 and "not reached" not in good
+    assert "Chosen: openvino float32" in good and "1 of 32" in good and "Nothing faster was found for U-Net:" in good
+    assert "| usual: Pillow, float window, eager torch, PNG of 256 | 200.0 | 300.0 |" in good
+    bad = "\n".join(blocks(figures(0.06, 0.2, 0.07, same=False, growth=1.2)))
+    assert bad.count("| not reached |") == 5 and "ANOTHER" in bad
 
 
 @settings(max_examples=30, deadline=None)

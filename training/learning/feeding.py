@@ -74,7 +74,7 @@ class OnDevice:
             self._films[i : i + 256] = torch.from_numpy(films[i : i + 256])[:, None].to(device)
 
     def varied(self, rows: NDArray[np.int64], variation: Variation, buffer: int) -> Tensor:
-        return warp_batch(self._films.index_select(0, torch.from_numpy(rows).to(self._films.device)), variation)
+        return warp_batch(self._films.index_select(0, on_device(self._films.device, rows)), variation)
 
 
 class FromPinned:

@@ -28,8 +28,9 @@ def predict_views(network: Network, samples: Samples, settings: Training, seed: 
 
 def _view(network: Network, samples: Samples, settings: Training, seed: int, view: int) -> dict[str, NDArray[np.float32]]:
     pieces: dict[str, list[NDArray[np.float32]]] = {task.name: [] for task in network.tasks}
-    for first in range(0, len(samples), EVALUATED):
-        rows = np.arange(first, min(first + EVALUATED, len(samples)))
+    many = EVALUATED[network.device.type]
+    for first in range(0, len(samples), many):
+        rows = np.arange(first, min(first + many, len(samples)))
         variation = vary(samples.keys[rows], seed, view, settings.augmentation)
         out = torch.empty(len(rows), 1, *samples.films.shape[1:])
         warp_films((samples.films[int(row)] for row in rows), variation, out[:, 0].numpy())

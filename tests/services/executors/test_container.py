@@ -119,6 +119,7 @@ def test_what_is_asked_for_is_what_the_launcher_allows_and_it_changes_nothing_of
         assert made["Cmd"] == list(request.command)
         assert made["Labels"] == request.options["labels"]
         assert {line.split("=", 1)[0] for line in made["Env"]} >= request.environment.keys()
+        assert {"OMP_NUM_THREADS=1", "CUBLAS_WORKSPACE_CONFIG=:4096:8"} <= set(made["Env"])
         assert (host["Memory"], host["ShmSize"], host["PidsLimit"], host["Init"]) == (4 << 30, 1 << 30, 512, True)
         assert [(m["Source"], m["Target"], m["ReadOnly"]) for m in host["Mounts"]] == [
             ("mdmt_state", "/state", False), ("mdmt_data", "/data", True),

@@ -217,10 +217,11 @@ def test_a_frozen_process_that_does_not_take_its_job_does_not_hold_up_the_others
     assert heard.claims.failures == []  # it never claimed it, so the unit is not to blame
 
 
-def test_a_worker_has_one_thread_little_patience_with_mlflow_and_the_house_on_its_path() -> None:
+def test_a_worker_has_one_thread_reproducible_products_little_patience_with_mlflow_and_the_house_on_its_path() -> None:
     heard = Heard(units("environment")).run()
     seen = next(event["environment"] for _, event in heard.events if event["event"] == "epoch")
     assert seen["OMP_NUM_THREADS"] == "1"
+    assert seen["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert seen["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
     assert (Path(seen["PYTHONPATH"]) / "training").is_dir()
 

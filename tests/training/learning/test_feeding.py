@@ -13,7 +13,7 @@ from torch import Tensor
 from tests.training.learning.test_fitting import same, tiny_network, tiny_samples, training, weights
 from training.data.samples import Samples
 from training.learning import feeding
-from training.learning.feeding import Feed, OnDevice, OnHost
+from training.learning.feeding import Feed, FromPinned, OnDevice, OnHost
 from training.learning.fitting import fit
 from training.learning.team import ALONE
 from training.settings import Training
@@ -113,3 +113,45 @@ def test_a_streamed_split_gives_the_same_batches(monkeypatch: pytest.MonkeyPatch
     resident = [films for films, _, _ in everything(False)]
     monkeypatch.setattr(feeding, "fits_in_memory", lambda _: False)
     assert all(torch.equal(a, b[0]) for a, b in zip(resident, everything(False), strict=True))
+
+
+class Copied:
+    """A GPU's event, without a GPU: writes down what the pinned buffers hold when it is waited for and when it is recorded."""
+
+    def __init__(self, happened: list[tuple[str, list[int]]], buffers: list[Tensor]) -> None:
+        self.happened, self.buffers = happened, buffers
+
+    def synchronize(self) -> None:
+        self._note("wait")
+
+    def record(self) -> None:
+        self._note("copied")
+
+    def _note(self, what: str) -> None:
+        self.happened.append((what, [int(buffer[0, 0, 0, 0]) for buffer in self.buffers]))
+
+
+def test_a_pinned_buffer_is_filled_only_when_its_last_copy_is_over_and_marked_when_the_next_is_under_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    films = np.repeat(np.arange(1, 5, dtype=np.uint8), 16 * 16).reshape(4, 16, 16)  # film i is i + 1 everywhere
+    buffers: list[Tensor] = []
+    happened: list[tuple[str, list[int]]] = []
+
+    def pinned(*shape: int, dtype: torch.dtype, pin_memory: bool) -> Tensor:
+        assert pin_memory
+        buffers.append(torch.zeros(shape, dtype=dtype))
+        return buffers[-1]
+
+    with monkeypatch.context() as inner:
+        inner.setattr(torch, "empty", pinned)
+        inner.setattr(torch.cuda, "Event", lambda: Copied(happened, buffers))
+        placed = FromPinned(films, 2, CPU)
+    there = OnDevice(films, CPU)
+    for batch, row in enumerate((0, 1, 2)):
+        rows = np.array([row])
+        variation = feeding.vary(rows.astype(np.uint64), 0, 1, training().augmentation)
+        assert torch.equal(placed.varied(rows, variation, batch % 2), there.varied(rows, variation, 0))
+    assert happened == [
+        ("wait", [0, 0]), ("copied", [1, 0]), ("wait", [1, 0]), ("copied", [1, 2]), ("wait", [1, 2]), ("copied", [3, 2]),
+    ]  # fmt: skip

@@ -1,5 +1,6 @@
 """One unit from films to a sealed outcome: what it starts from, what it leaves behind, and what it must not."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,10 @@ from tests.training.protocol.tiny import stores_of
 from training.data.cohort import Cohort
 from training.data.films import FILMS, FilmStore
 from training.learning.backbones.backbone import average
+from training.learning.calibration import WAYS
+from training.learning.devices import Way
 from training.protocol.desk import HISTORY, WEIGHTS, Desk, Outcome
-from training.protocol.execution import collect, start, train, untrained
+from training.protocol.execution import collect, start, train, untrained, way_for
 from training.protocol.plan import Plan
 from training.protocol.recipe import Scheme
 from training.protocol.unit import Unit
@@ -92,6 +95,37 @@ def test_the_films_of_a_role_come_in_the_order_of_the_unit_each_from_its_slot(pl
         assert np.array_equal(samples.films[i], stored[sample.slot])
         assert {t: int(samples.labels[i, j]) for j, t in enumerate(unit.tasks) if samples.known[i, j]} == sample.labels
     assert len(samples) == len(part) > 0
+
+
+def test_units_of_one_cohort_share_a_mapping_and_a_store_that_has_grown_is_mapped_anew(planned: Plan, tmp_path: Path) -> None:
+    first, second = (unit for unit in planned.units if unit.experiment == "stl-severity")
+    (cohort,) = {sample.cohort for sample in first.part("train")}
+    store = tmp_path / cohort
+    store.mkdir()
+    pixels = (planned.stores[cohort] / FILMS).read_bytes()
+    (store / FILMS).write_bytes(pixels)
+    before = collect(first, {cohort: store}, "train").films.stores
+    assert collect(second, {cohort: store}, "test").films.stores[0] is before[0]
+    with (store / FILMS).open("ab") as file:
+        file.write(bytes(SIZE * SIZE))
+    (after,) = collect(first, {cohort: store}, "train").films.stores
+    assert len(after) == len(before[0]) + 1 and np.array_equal(after[:-1], before[0])
+
+
+def test_a_unit_left_to_choose_tells_the_way_it_took_and_the_next_one_takes_it_too(planned: Plan, tmp_path: Path) -> None:
+    first, second = (
+        unit.model_copy(update={"training": unit.training.model_copy(update={"precision": "auto"})})
+        for unit in planned.units
+        if unit.experiment == "stl-severity"
+    )
+    outcome = Bench(planned, tmp_path).train(first, pictures=False, keep_weights=False)
+    (file,) = (tmp_path / "calibration").iterdir()
+    told = json.loads(file.read_text())
+    way = Way(*told["way"])
+    assert way in WAYS and outcome.tags["mdmt.way"] == str(way)
+    other = next(one for one in WAYS if one != way)
+    file.write_text(json.dumps(told | {"way": list(other)}))  # only who reads the table answers so
+    assert way_for(second, untrained(second, NOWHERE), tmp_path) == other
 
 
 def test_an_outcome_holds_weights_history_predictions_pictures_and_figures(
