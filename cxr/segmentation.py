@@ -12,7 +12,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from cxr.graphs import EngineName, Graph, Precision
 
@@ -70,6 +69,9 @@ def clean(mask: NDArray[np.bool_], smallest: float = 0.02) -> NDArray[np.bool_]:
 
     Objects go first: a hole is judged only in what remains.
     """
+    # Here: it takes a third of a second to import, which a service that starts spends beside the loading of its graphs.
+    from scipy import ndimage
+
     area = smallest * mask.size
     labelled, n = ndimage.label(mask)
     sizes = np.bincount(labelled.ravel(), minlength=n + 1)
@@ -84,6 +86,8 @@ def clean(mask: NDArray[np.bool_], smallest: float = 0.02) -> NDArray[np.bool_]:
 
 def judge(lungs: NDArray[np.bool_]) -> Verdict:
     """Cleaned mask → verdict."""
+    from scipy import ndimage
+
     _, n = ndimage.label(lungs)
     if n == 0:
         return Verdict.NO_LUNGS

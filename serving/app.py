@@ -39,8 +39,8 @@ def create_app(settings: Settings, bundles: Source | Callable[[], LoadedBundle])
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        threading.Thread(target=_start_decoders, name="decoders", daemon=True).start()
         app.state.readiness.start()
+        threading.Thread(target=_read_what_is_slow, args=(app.state.readiness,), name="imports", daemon=True).start()
         yield
         app.state.readiness.stop()
         app.state.admission.workers.close()
@@ -67,8 +67,12 @@ def create_app(settings: Settings, bundles: Source | Callable[[], LoadedBundle])
     return app
 
 
-def _start_decoders() -> None:
-    """Read before the first film, warm and tested: a wrong decoder of JPEG Lossless answers with wrong pixels, not with an error."""
+def _read_what_is_slow(readiness: Readiness) -> None:
+    """Import what takes long where it holds up nothing: labelling beside the loading of the graphs, and readers of DICOM, which few
+    first films need, once a version is served. Decoders are tested: a wrong one of JPEG Lossless answers with wrong pixels, not with
+    an error."""
+    importlib.import_module("scipy.ndimage")
+    readiness.first_look.wait()
     importlib.import_module("cxr.dicom")
     if not warm_up():
         log.error("the decoder of JPEG Lossless fails its self-test: films in this encoding are refused")

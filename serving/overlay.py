@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 
 from cxr.bundle import Bundle, Prediction
 from cxr.evidence import LABEL, WORSE, asked_of, over_film, questions, speaking_for
@@ -73,6 +72,8 @@ def _outline(film: Film, stroke: int) -> NDArray[np.bool_]:
     height, width = film.shape
     smooth = Image.fromarray(film.lungs.astype(np.uint8) * np.uint8(255)).resize((width, height), Image.Resampling.BILINEAR)
     lungs = np.asarray(smooth) >= 128
+    from scipy import ndimage  # as `cxr.segmentation` does
+
     border: NDArray[np.bool_] = lungs & ~ndimage.binary_erosion(lungs, iterations=stroke, border_value=1)
     return border
 

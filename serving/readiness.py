@@ -122,6 +122,7 @@ class Readiness:
         self._deciding = threading.Lock()  # over what is served, its key and what was refused; never held for long
         self._probation: Probation | None = None
         self.loaded: LoadedBundle | None = None
+        self.first_look = threading.Event()  # whatever came of it
         self.reason = "the bundle is still being loaded"
         self.ending = False
 
@@ -162,6 +163,7 @@ class Readiness:
         pause = self._retry_seconds
         while not self._stopped.is_set():
             self.look()
+            self.first_look.set()
             pause = self._poll_seconds if self.loaded is not None else min(2 * pause, self._poll_seconds)
             self._stopped.wait(pause * random.uniform(1 - JITTER, 1 + JITTER))
 
