@@ -9,13 +9,13 @@ from PIL import Image
 from tests.cxr.dicoms import dicom
 
 KINDS = ("jpeg", "png", "dicom")
+SIDES = {"jpeg": 1024, "png": 2048, "dicom": 2000}
 TYPES = {"jpeg": "image/jpeg", "png": "image/png", "dicom": "application/dicom"}
 
 
-def film(kind: str, seed: int = 0) -> bytes:
-    """Content of one file."""
-    size = {"jpeg": 1024, "png": 2048, "dicom": 2000}[kind]
-    drawn = _drawn(size, seed)
+def film(kind: str, seed: int = 0, side: int | None = None) -> bytes:
+    """Content of one file, `side` pixels wide (default: SIDES)."""
+    drawn = _drawn(side or SIDES[kind], seed)
     if kind == "dicom":
         return dicom((drawn * 4095).astype(np.uint16), bits=12)
     out = io.BytesIO()

@@ -24,6 +24,7 @@ from training.settings import SegmenterSettings
 SPEC = PipelineSpec(size=224)
 TASKS = (PROGNOSIS, SEVERITY)
 TEMPERATURES = {task.name: 1.0 for task in TASKS}
+GOLDEN_FILMS, GOLDEN_SIDE = 4, 640
 FAINT, DARK, STEEP = 1e-6, 0.4, 40.0
 
 
@@ -95,15 +96,23 @@ def write_bundle(folder: Path, backbone: str, unet: str = "product") -> Path:
     )  # fmt: skip
     assert program is not None  # None is what the older exporter returns
     (folder / SEGMENTER).write_bytes(program.model_proto.SerializeToString())
-    (folder / GOLDEN).write_bytes(film("png", seed=9))
+    goldens = (GOLDEN, *(f"golden-{number}.png" for number in range(2, GOLDEN_FILMS + 1)))  # as registration makes them
+    for seed, name in enumerate(goldens):
+        (folder / name).write_bytes(film("png", seed=9 + seed, side=GOLDEN_SIDE))
     (folder / CARD).write_text("# Networks of the benchmark: seeded, never trained\n")
     blank = GoldenCase(probabilities={task.name: [0.0] * len(task.classes) for task in TASKS}, box=(0, 0, 0, 0), film_digest="")
-    write_manifest(folder, SPEC, TASKS, TEMPERATURES, blank, {"run": "benchmark"})
-    known = Bundle(folder).predict((folder / GOLDEN).read_bytes())
-    golden = GoldenCase(
+    write_manifest(folder, SPEC, TASKS, TEMPERATURES, blank, {"run": "benchmark"}, more_golden=dict.fromkeys(goldens[1:], blank))
+    bundle = Bundle(folder)
+    first, *others = (_golden(bundle, (folder / name).read_bytes()) for name in goldens)
+    more = dict(zip(goldens[1:], others, strict=True))
+    write_manifest(folder, SPEC, TASKS, TEMPERATURES, first, {"run": "benchmark"}, more_golden=more)
+    return folder
+
+
+def _golden(bundle: Bundle, data: bytes) -> GoldenCase:
+    known = bundle.predict(data)
+    return GoldenCase(
         probabilities={name: list(given.probabilities) for name, given in known.answers.items()},
         box=tuple(known.film.box),
         film_digest=known.film.digest,
     )
-    write_manifest(folder, SPEC, TASKS, TEMPERATURES, golden, {"run": "benchmark"})
-    return folder

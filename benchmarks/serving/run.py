@@ -21,7 +21,7 @@ from benchmarks.page import ROOT
 from benchmarks.serving import floor, load, overload, report
 from benchmarks.serving.contenders import MODULES, PACKAGES, PEERS, Missing, Networks, request, running
 from benchmarks.serving.films import KINDS, film
-from benchmarks.serving.networks import write_bundle
+from benchmarks.serving.networks import GOLDEN_FILMS, write_bundle
 from benchmarks.serving.report import Bare, Cell, Measured, Results
 from benchmarks.side_by_side import side_by_side
 from cxr.bundle import Bundle
@@ -131,8 +131,10 @@ def networks_of(backbone: str, unet: str) -> Networks:
     """Made once, and again when the format of bundles has changed."""
     folder = STATE / f"{backbone}-{unet}" / "bundle"
     try:
-        Bundle(folder)
+        known = len(Bundle(folder).golden) == GOLDEN_FILMS
     except (BundleError, FileNotFoundError):
+        known = False
+    if not known:
         _say(f"making networks: {backbone}, U-Net {unet}")
         write_bundle(folder, backbone, unet)
     return Networks(backbone, unet, folder)
