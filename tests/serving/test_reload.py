@@ -34,7 +34,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory, bundle_folder: Path) -> t
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     experiment = client.create_experiment("bundles", artifact_location=(root / "artifacts").as_uri())
     client.create_registered_model("mdmt")
-    for folder in (bundle_folder, write_bundle(root / "broken", shift=0.5)):
+    for folder in (bundle_folder, write_bundle(root / "broken", shift=0.5, golden=3)):
         run = client.create_run(experiment)
         client.log_artifacts(run.info.run_id, str(folder), "bundle")
         client.create_model_version("mdmt", f"{run.info.artifact_uri}/bundle", run.info.run_id)
