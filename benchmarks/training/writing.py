@@ -128,8 +128,7 @@ def ways(contests: list[dict[str, Any]]) -> str:
     ]  # fmt: skip
     header = ("step of", f"default, {default}, ms per film", '`precision: "auto"` takes', "ms per film", "gain")
     return (
-        table(header, rows)
-        + "\n\nRecipes that come with the project train in float32, so that results do not depend on the machine. "
+        table(header, rows) + "\n\nRecipes that come with the project train in the default way. "
         '`training.precision` set to `"auto"` in a recipe takes the way that is measured fastest where its units are trained, once per '
         "home, and notes it on every run (`mdmt.way`)."
     )
