@@ -10,12 +10,14 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from mlflow import MlflowClient
 
 from cxr.manifest import NETWORK, BundleError
 from serving import registry as registry_module
+from serving.client import post_film, wait_until_ready
 from serving.readiness import LoadError
 from serving.registry import registry_source
 from serving.settings import Settings
@@ -106,7 +108,7 @@ def test_a_registry_that_does_not_answer_is_a_reason_not_a_crash(tmp_path: Path,
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
+def server(tmp_path: Path) -> Iterator["Server"]:
     """A real MLflow server on loopback."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -123,9 +125,29 @@ def server(tmp_path: Path) -> Iterator[str]:
                 with suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=2):
                     break
                 time.sleep(0.2)
-            yield url
+            yield Server(url, process)
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+class Server(NamedTuple):
+    """Where it answers, and what to kill."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+    def register(self, folder: Path) -> MlflowClient:
+        client = MlflowClient(tracking_uri=self.url, registry_uri=self.url)
+        run = client.create_run(client.create_experiment("bundles"))
+        client.log_artifacts(run.info.run_id, str(folder), "bundle")
+        client.create_registered_model("mdmt")
+        client.create_model_version("mdmt", f"{run.info.artifact_uri}/bundle", run.info.run_id)
+        return client
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
 
 ALONE = """
@@ -140,18 +162,49 @@ print(loaded.version, "mlflow" in sys.modules)
 
 @pytest.mark.slow
 def test_over_http_neither_a_cold_start_nor_a_warm_one_has_the_mlflow_client_in_its_process(
-    server: str, bundle_folder: Path, tmp_path: Path
+    server: Server, bundle_folder: Path, tmp_path: Path
 ) -> None:
-    client = MlflowClient(tracking_uri=server, registry_uri=server)
-    run = client.create_run(client.create_experiment("bundles"))
-    client.log_artifacts(run.info.run_id, str(bundle_folder), "bundle")
-    client.create_registered_model("mdmt")
-    client.create_model_version("mdmt", f"{run.info.artifact_uri}/bundle", run.info.run_id)
-    source = registry_source(Settings(tracking_uri=server, cache_dir=tmp_path / "cache"))
+    client = server.register(bundle_folder)
+    source = registry_source(Settings(tracking_uri=server.url, cache_dir=tmp_path / "cache"))
     with pytest.raises(LoadError, match="register one and set the alias"):
         source.load()
     client.set_registered_model_alias("mdmt", "champion", "1")
     for _ in range(2):
-        command = [sys.executable, "-c", ALONE, server, str(tmp_path / "cache")]
+        command = [sys.executable, "-c", ALONE, server.url, str(tmp_path / "cache")]
         started = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
         assert started.stdout.split() == ["1", "False"]
+
+
+@pytest.mark.slow
+def test_a_service_whose_registry_died_goes_on_and_a_new_one_starts_from_the_verified_copy_within_thirty_seconds(
+    server: Server, bundle_folder: Path, tmp_path: Path
+) -> None:
+    server.register(bundle_folder).set_registered_model_alias("mdmt", "champion", "1")
+    settings = Settings(tracking_uri=server.url, cache_dir=tmp_path / "cache", poll_seconds=0.2)
+    data = encoded(film())
+    registry_source(settings).load()  # fetched and tried, however long a busy machine takes for that
+    with service(registry_source(settings), **settings.model_dump(exclude={"retry_seconds"})) as client:
+        before = client.post("/predict", content=data, headers=PNG).json()
+        server.kill()
+        assert client.post("/admin/reload").json()["type"] == "/problems/registry-away"
+        time.sleep(1)  # some looks at nobody
+        after = client.post("/predict", content=data, headers=PNG).json()
+        assert (after["model"], after["prognosis"]) == (before["model"], before["prognosis"])
+        assert client.get("/readyz").status_code == 200
+    command = [sys.executable, "-m", "serving", "--port", "0"]
+    own = {"MDMT_TRACKING_URI": server.url, "MDMT_CACHE_DIR": str(tmp_path / "cache")}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        command[-1] = str(free.getsockname()[1])
+    started = time.monotonic()
+    with subprocess.Popen(command, env=os.environ | own, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until_ready(f"http://127.0.0.1:{command[-1]}", 30)
+            seconds = time.monotonic() - started
+            (tmp_path / "film.png").write_bytes(data)
+            answer = post_film(f"http://127.0.0.1:{command[-1]}", tmp_path / "film.png")
+        finally:
+            process.kill()
+    assert (answer["model"], answer["prognosis"]) == (before["model"], before["prognosis"])
+    assert seconds <= 30
+    print(f"ready {seconds:.1f} s after its start without a registry")  # noqa: T201 - shown with -s
