@@ -2,7 +2,7 @@
 
 What comes between the first and the last piece of a body whose length was announced has no syntax that could be parsed. It is counted
 and handed on as it came from the socket; heads, last pieces, chunked and awaited bodies ("100-continue") take uvicorn's own way. A film
-of 8 MB then takes the event loop a third of the time, which every other request waits for.
+of 8 MB then takes the event loop, which every other request waits for, two thirds of the time (12 in place of 19 ms beside busy cores).
 """
 
 import h11
