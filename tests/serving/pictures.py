@@ -7,7 +7,8 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
-from PIL import Image, ImageOps
+import numpy as np
+from PIL import Image
 
 from serving.client import wait_until_ready
 from serving.server import running
@@ -29,12 +30,13 @@ def main(bundle: Path, film: Path) -> None:
             page.wait("document.querySelector('#answer').checkVisibility() && document.querySelector('#film').naturalWidth > 0")
             store(page, name)
         negative = Path(folder) / "inverted.png"
-        ImageOps.invert(Image.open(film).convert("L")).save(negative)
+        seen = np.asarray(Image.open(film))
+        Image.fromarray(np.iinfo(seen.dtype).max - seen).save(negative)  # of 16 bits, which Pillow's own inversion is not for
         page.open(f"{url}/?refusal", WIDTHS["page.png"], height=420)
         page.choose("#choose", negative)
         page.wait("!document.querySelector('#problem').hidden")
         store(page, "page-refusal.png")
-        asked = urllib.request.Request(f"{url}/predict", film.read_bytes(), {"Accept": "image/png"})
+        asked = urllib.request.Request(f"{url}/predict", film.read_bytes(), {"Accept": "image/png", "Content-Type": "image/png"})
         with urllib.request.urlopen(asked) as answer:
             overlay = Image.open(io.BytesIO(answer.read()))
         overlay.save(IMAGES / "overlay.png", optimize=True)
