@@ -34,6 +34,7 @@ real-cxr: .venv/.installed
 # Evidence on real films (docs/evidence.md): each recipe with its variants, then its part of the page. Called again it goes on, or finds all.
 real-lungs: .venv/.installed
 	$(MDMT) run --recipe real-lungs
+	$(MDMT) segmenter train --recipe real-lungs --preset real-lungs
 	$(MDMT) report --recipe real-lungs --page docs/evidence.md
 
 real-severity: .venv/.installed
