@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 import mdmt
+from training.evidence.page import PICTURES
+from training.protocol.recipe import RECIPES, load_recipe
 
 REPO = Path(__file__).parents[1]
 DOCUMENTS = [name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md") if (REPO / name).is_file()]
@@ -35,6 +37,31 @@ def test_the_documents_are_there() -> None:
 def test_every_relative_link_and_picture_leads_to_a_file(name: str) -> None:
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text(name))
     assert not [link for link in links if "://" not in link and not (REPO / link).exists()]
+
+
+EVIDENCE = "docs/evidence.md"
+
+
+def test_the_page_of_evidence_has_one_place_for_every_recipe_that_writes_a_part_and_no_other() -> None:
+    wanted = [name for name in RECIPES if load_recipe(name).evidence]
+    assert len(wanted) >= 4
+    marks = re.findall(r"^<!-- (/?[\w-]+) -->$", text(EVIDENCE), flags=re.MULTILINE)
+    assert sorted(marks) == sorted([*wanted, *(f"/{name}" for name in wanted)])
+    pairs = list(zip(marks[::2], marks[1::2], strict=True))
+    assert all(end == f"/{begin}" for begin, end in pairs)  # one after the other, none inside another
+
+
+def test_the_page_of_evidence_shows_pictures_that_are_there_and_all_of_them() -> None:
+    shown = re.findall(r"^!\[[^\]]+\]\(([^)]+)\)$", text(EVIDENCE), flags=re.MULTILINE)
+    there = {f"{PICTURES}/{path.name}" for path in (REPO / "docs" / PICTURES).iterdir()}
+    assert len(shown) == len(set(shown)) and set(shown) == there
+    assert all((REPO / "docs" / name).read_bytes().startswith(b"\x89PNG") for name in shown)
+
+
+def test_a_best_that_is_said_to_be_bold_is() -> None:
+    parts = re.findall(r"<!-- ([\w-]+) -->\n(.*?)<!-- /\1 -->", text(EVIDENCE), flags=re.DOTALL)
+    told = [content for _, content in parts if "our best is bold" in content]
+    assert told and all(re.search(r"\| \*\*\d+\.\d\*\* \|", content) for content in told)
 
 
 @every_document
