@@ -5,7 +5,7 @@ MDMT := $(BIN)/mdmt
 export OMP_NUM_THREADS ?= 1
 # Two workers that each spin two threads cost twenty times on two cores, so threads are always set.
 
-.PHONY: demo smoke link test test-all test-platform check lock env up bench-training bench-prepare bench-grid bench-serving bench-gate bench-evidence real-cxr real-lungs real-severity real-prognosis sample-size serve ui clean
+.PHONY: demo smoke link test test-all test-platform check lock env up bench-training bench-prepare bench-grid bench-serving bench-gate bench-evidence real-cxr real-model real-lungs real-severity real-prognosis sample-size serve ui clean
 
 .venv/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -31,9 +31,16 @@ demo: .venv/.installed
 real-cxr: .venv/.installed
 	$(MDMT) run --recipe real-cxr
 
+# A network of real films, registered and promoted. To serve it: mdmt serve --name mdmt-public
+real-model: .venv/.installed
+	$(MDMT) run --recipe real
+	$(MDMT) register --recipe real
+	$(MDMT) promote --name mdmt-public --reason "make real-model"
+
 # Evidence on real films (docs/evidence.md): each recipe with its variants, then its part of the page. Called again it goes on, or finds all.
 real-lungs: .venv/.installed
 	$(MDMT) run --recipe real-lungs
+	$(MDMT) segmenter train --recipe real-lungs --preset real-lungs
 	$(MDMT) report --recipe real-lungs --page docs/evidence.md
 
 real-severity: .venv/.installed

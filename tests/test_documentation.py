@@ -10,6 +10,8 @@ from serving.client import wait_until_ready
 from serving.server import running
 from serving.settings import Settings
 from tests.serving.tiny_bundle import encoded, film, loader, write_bundle
+from training.evidence.page import PICTURES
+from training.protocol.recipe import RECIPES, load_recipe
 
 REPO = Path(__file__).parents[1]
 DOCUMENTS = [name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md") if (REPO / name).is_file()]
@@ -52,6 +54,31 @@ def test_python_in_the_readme_runs_against_a_service(
         wait_until_ready(url)
         exec(snippet.replace("http://127.0.0.1:8000", url), {})
     assert capsys.readouterr().out.strip()
+
+
+EVIDENCE = "docs/evidence.md"
+
+
+def test_the_page_of_evidence_has_one_place_for_every_recipe_that_writes_a_part_and_no_other() -> None:
+    wanted = [name for name in RECIPES if load_recipe(name).evidence]
+    assert len(wanted) >= 4
+    marks = re.findall(r"^<!-- (/?[\w-]+) -->$", text(EVIDENCE), flags=re.MULTILINE)
+    assert sorted(marks) == sorted([*wanted, *(f"/{name}" for name in wanted)])
+    pairs = list(zip(marks[::2], marks[1::2], strict=True))
+    assert all(end == f"/{begin}" for begin, end in pairs)  # one after the other, none inside another
+
+
+def test_the_page_of_evidence_shows_pictures_that_are_there_and_all_of_them() -> None:
+    shown = re.findall(r"^!\[[^\]]+\]\(([^)]+)\)$", text(EVIDENCE), flags=re.MULTILINE)
+    there = {f"{PICTURES}/{path.name}" for path in (REPO / "docs" / PICTURES).iterdir()}
+    assert len(shown) == len(set(shown)) and set(shown) == there
+    assert all((REPO / "docs" / name).read_bytes().startswith(b"\x89PNG") for name in shown)
+
+
+def test_a_best_that_is_said_to_be_bold_is() -> None:
+    parts = re.findall(r"<!-- ([\w-]+) -->\n(.*?)<!-- /\1 -->", text(EVIDENCE), flags=re.DOTALL)
+    told = [content for _, content in parts if "our best is bold" in content]
+    assert told and all(re.search(r"\| \*\*\d+\.\d\*\* \|", content) for content in told)
 
 
 @every_document

@@ -85,12 +85,13 @@ def write_bundle(
     cohorts: Sequence[Cohort], prove: bool, key: str | None,
 ) -> None:  # fmt: skip
     """Everything that a served version is made of, into a new `folder`. `run_id` is the run that trained `unit`; `key` signs."""
-    tasks = by_name(unit.tasks)
+    tasks = by_name(recipe.answers)
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         weights = tracking.download(run_id, UNIT_WEIGHTS, work)
         network = untrained(unit, imagenet.folder(tracking.home))
         network.load_state_dict(load_file(weights))
+        network.tasks = tasks  # what was only learnt along has no output
         _save_onnx(network, unit.size, work / "network.onnx", folder)
         (folder / WEIGHTS).write_bytes(weights.read_bytes())
         judged = {task.name: _validation(run_id, task.name, tracking, work) for task in tasks}

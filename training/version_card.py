@@ -15,7 +15,7 @@ from training.evaluation.results import Line, Results
 from training.evaluation.table import percent
 from training.gate import FoldFigures, fold_figures
 from training.protocol.plan import Plan
-from training.protocol.recipe import BackboneChoice, Recipe
+from training.protocol.recipe import SERVED, BackboneChoice, Recipe
 from training.protocol.served import judged_films
 from training.protocol.unit import Unit
 from training.runs import git_commit
@@ -47,10 +47,15 @@ def findings(
 
 
 def estimates_of(recipe: Recipe, backbone: BackboneChoice, lines: Sequence[Line]) -> list[Line]:
-    """The lines that speak for the served network: same experiment and films, same backbone, started from the same weights."""
+    """The lines that speak for the served network: same experiment and films, same backbone, started from the same weights; of the tasks
+    that it answers."""
     experiment, subset, _ = recipe.served_group
     served = (experiment, subset, backbone.name, backbone.weights)
-    return [line for line in lines if (line.experiment, line.subset, line.backbone, line.weights) == served]
+    return [
+        line
+        for line in lines
+        if (line.experiment, line.subset, line.backbone, line.weights) == served and line.task in recipe.answers
+    ]
 
 
 def card_facts(
@@ -66,7 +71,7 @@ def card_facts(
     kept = [Cohort(c.name, tuple(row for row in c.rows if (c.name, row.id) in used)) for c in found.cohorts]
     return CardFacts(
         name=recipe.registered_name,
-        tasks=by_name(unit.tasks),
+        tasks=by_name(recipe.answers),
         recipe=recipe.name,
         description=recipe.description,
         recipe_digest=recipe.digest(),
@@ -82,7 +87,20 @@ def card_facts(
         calibrated_on=calibrated_on,
         lines=[(line.scheme, line.task, str(line.films), *(percent(line.folds[m]) for m in HEADLINE)) for line in found.lines],
         judged=found.judged,
+        start=_start(recipe),
+        loss=_loss(recipe, unit),
+        along=[task.title for task in by_name(unit.tasks) if task.name not in recipe.answers],
     )
+
+
+def _start(recipe: Recipe) -> str:
+    parents = [recipe.known_experiments[name].title for name in recipe.known_experiments[SERVED].parents]
+    return f"the average of the networks {' and '.join(parents)}" if parents else "the backbone's own weights, no other network"
+
+
+def _loss(recipe: Recipe, unit: Unit) -> str:
+    ranked = [name for name in recipe.answers if name in unit.training.ranked]
+    return "indicator-masked cross-entropy" + (f" ({', '.join(ranked)}: ranked probability score)" if ranked else "")
 
 
 def _cohort(recipe: Recipe, whole: Cohort, used: Cohort) -> CohortFacts:

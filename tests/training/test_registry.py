@@ -9,6 +9,7 @@ from cxr.reading import read
 from cxr.signature import BadKey, new_key
 from tests.training.protocol.tiny import tiny_recipe
 from training.evaluation.results import Line
+from training.protocol.experiments import Experiment
 from training.protocol.recipe import BackboneChoice, Recipe
 from training.registry import golden_films, golden_names, signing_key
 from training.version_card import estimates_of
@@ -38,6 +39,12 @@ def test_a_version_is_described_by_the_figures_of_its_own_start_not_of_the_same_
     own = [line(FRESH, [0.6]), line(FRESH, [0.5], scheme="loco"), line(FRESH, [0.4], task="severity")]
     others = [line(LITE, [0.9]), line(SMALL, [0.7]), line(FRESH, [0.8], experiment="ft"), line(FRESH, [0.3], subset="release-1")]
     assert estimates_of(recipe(), FRESH, [*others, *own]) == own
+
+
+def test_a_version_is_not_described_by_figures_of_tasks_that_it_does_not_answer() -> None:
+    zones = Experiment(name="mdmt", title="MDMT", tasks=("prognosis", "zone-a"), answers=("prognosis",))
+    lines = [line(FRESH, [0.6]), line(FRESH, [0.5], task="zone-a")]
+    assert estimates_of(recipe(own_experiments=(zones,)), FRESH, lines) == lines[:1]
 
 
 def test_the_golden_films_are_generated_all_different_and_always_the_same() -> None:

@@ -34,7 +34,8 @@ COLUMNS = ("id", "image", "mask", "patient_id", "definition")
 @dataclass(frozen=True)
 class LungPair:
     """A film and its mask, a 0/255 PNG of the film's size. `definition` is BEHIND_HEART or WITHOUT_HEART; `second` is the mask of another
-    annotator where there is one, `source` the collection that the pair is from, empty where the table does not say."""
+    annotator where there is one, `source` the collection that the pair is from and `view` how the film was taken ("PA", "AP Supine", …),
+    empty where the table does not say."""
 
     id: str
     image: Path
@@ -43,6 +44,7 @@ class LungPair:
     definition: str
     second: Path | None = None
     source: str = ""
+    view: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,8 @@ class PairArrays:
 
 
 def read_pairs(root: Path) -> tuple[LungPair, ...]:
-    """`root`/pairs.csv (columns COLUMNS, and if there are any "second_mask" and "dataset"; paths relative to `root`) → pairs sorted by id.
-
-    CohortError lists all that is wrong.
+    """`root`/pairs.csv (columns COLUMNS, and if there are any "second_mask", "dataset" and "view"; paths relative to `root`) → pairs sorted
+    by id. CohortError lists all that is wrong.
     """
     table = root / "pairs.csv"
     if not table.is_file():
@@ -84,7 +85,7 @@ def read_pairs(root: Path) -> tuple[LungPair, ...]:
         pair = LungPair(
             id=row["id"], image=root / row["image"], mask=root / row["mask"], patient=row["patient_id"].strip(),
             definition=SPELLINGS.get(given, ""), second=root / second if (second := row.get("second_mask")) else None,
-            source=(row.get("dataset") or "").strip(),
+            source=(row.get("dataset") or "").strip(), view=(row.get("view") or "").strip(),
         )  # fmt: skip
         files = [("image", pair.image), ("mask", pair.mask), *([("second mask", pair.second)] if pair.second else [])]
         problems += [f"{pair.id}: {kind} {path.relative_to(root)} is missing" for kind, path in files if not path.is_file()]

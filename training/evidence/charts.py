@@ -33,7 +33,7 @@ def interval_chart(panels: Mapping[str, Mapping[str, Span]], reference: str) -> 
         axis.grid(axis="x", alpha=0.3)
         if i == 0:
             axis.legend(fontsize=8, loc="best")
-    return _png(figure)
+    return png(figure)
 
 
 def reliability_chart(answers: Mapping[str, tuple[NDArray[np.float64], NDArray[np.int64]]], bins: int = 8) -> bytes:
@@ -51,7 +51,7 @@ def reliability_chart(answers: Mapping[str, tuple[NDArray[np.float64], NDArray[n
         axis.scatter(x, y, s=[6 + 2.0 * (place == b).sum() for b in used], color=line.get_color())
     axis.set(xlabel="confidence", ylabel="share right", xlim=(0, 1), ylim=(0, 1))
     axis.legend(fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def curve_chart(lines: Mapping[str, Sequence[Span]], places: Sequence[float], across: str, upwards: str) -> bytes:
@@ -66,10 +66,11 @@ def curve_chart(lines: Mapping[str, Sequence[Span]], places: Sequence[float], ac
     axis.set(xlabel=across, ylabel=upwards)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The same bytes every time."""
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=110, metadata={"Software": None})
     return out.getvalue()

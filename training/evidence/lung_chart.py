@@ -1,31 +1,37 @@
-"""Dice per source as a picture: a dot for every film, a box around the middle half, and where two annotators agree."""
+"""Dice per source as a picture: a dot for every film, its mean and the middle half where there are enough, two annotators, the goal."""
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from training.evidence.charts import png
 
-def dice_chart(sources: Mapping[str, Sequence[float]], humans: float | None) -> bytes:
-    """PNG of the Dice per film, by source; `humans` is the median of two annotators. ValueError without sources."""
+BOXED = 10  # films: quarters of fewer say nothing
+GOAL, OURS, THEIRS = "tab:green", "tab:blue", "tab:orange"
+
+
+def dice_chart(sources: Mapping[str, Sequence[float]], humans: Sequence[float], goal: float) -> bytes:
+    """PNG of the Dice per film, by source, and of two annotators (`humans`, may be empty); a line at `goal`, which is one for means.
+    ValueError without sources."""
     if not sources:
         raise ValueError("no sources; a chart needs at least one")
-    figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+    columns = [(f"{name}\n", values, OURS) for name, values in sources.items()]
+    columns += [("two annotators\n", humans, THEIRS)] if humans else []
+    figure = Figure(figsize=(1.9 * len(columns) + 1.6, 4.0), layout="constrained")
     FigureCanvasAgg(figure)
     axis = figure.add_subplot()
-    places = np.arange(1, len(sources) + 1)
-    axis.boxplot(list(sources.values()), positions=places, widths=0.5, showfliers=False, medianprops={"color": "black"})
-    for place, values in zip(places, sources.values(), strict=True):
+    for place, (_, values, colour) in enumerate(columns):
         beside = np.random.default_rng(0).uniform(-0.15, 0.15, len(values))
-        axis.plot(place + beside, values, "o", color="tab:blue", markersize=4, alpha=0.6)
-    if humans is not None:
-        axis.axhline(humans, color="tab:orange", linestyle="--", label=f"two annotators, median {humans:.3f}")
-        axis.legend(loc="lower right", fontsize=8)
-    labels = [f"{name}\nn = {len(values)}" for name, values in sources.items()]
-    axis.set(xticks=places, xticklabels=labels, ylabel="Dice", title="Lungs found on held-out films", ylim=(None, 1.0))
+        axis.plot(place + beside, values, "o", color=colour, markersize=4, alpha=0.5, zorder=2)
+        if len(values) >= BOXED:
+            axis.boxplot([values], positions=[place], widths=0.5, showfliers=False, medianprops={"color": "gray"}, zorder=1)
+        axis.plot(place, np.mean(values), "D", color="black", markersize=5, zorder=4, label="mean" if place == 0 else None)
+    axis.axhline(goal, color=GOAL, linestyle="--", zorder=3, label=f"goal for the mean, {goal:g}")
+    labels = [f"{name}n = {len(values)}" for name, values, _ in columns]
+    axis.set(ylabel="Dice", title="Lungs found on held-out films", xlim=(-0.6, len(columns) - 0.4), ylim=(None, 1.0))
+    axis.set_xticks(range(len(columns)), labels, fontsize=8)
+    axis.legend(loc="lower right", fontsize=8)
     axis.grid(axis="y", alpha=0.3)
-    content = BytesIO()
-    figure.savefig(content, dpi=110, format="png", metadata={"Software": None})
-    return content.getvalue()
+    return png(figure)

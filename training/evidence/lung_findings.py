@@ -1,14 +1,13 @@
 """What is found out about lungs and the input gate on real films: measured here, said in `lungs`."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cxr.segmentation import OnnxSegmenter, Segmenter, Verdict
-from training.data.films import FilmStore
+from cxr.segmentation import OnnxSegmenter, Segmenter
 from training.data.lung_pairs import read_pairs
 from training.evidence.gate_cases import Said, Shown, as_fitted, of_cohorts, other_pictures, outcome
 from training.evidence.gate_rates import held_out, without
+from training.evidence.lung_frontal import Looked, of_cohort, of_pairs
 from training.evidence.lung_overlap import Overlap, of_humans, on_spoilt, overlaps
 from training.evidence.oddities import Judged, ask, patients_of
 from training.evidence.rates import Rate
@@ -35,18 +34,16 @@ class GateFound:
 @dataclass(frozen=True)
 class Findings:
     """`held` are the overlaps of the held-out pairs, `served` the kind of lung that is served, `unjudged` kinds without a graph, with what
-    the run recorded of them. `humans` is (patient, Dice) of two annotators; `spoilt` the Dice of served held-out pairs by what was done
-    to the film. `verdicts` counts the frontal films; on `both` of them two lungs were found, `both_unseen` is that of patients the U-Net
-    has not seen (None where there are none). `gate` None: too few films."""
+    the run recorded of them. `humans` is (patient, Dice) of two annotators. `spoilt` holds, by preset of the U-Net, the Dice of served
+    held-out pairs by what was done to the film; the first preset is the recipe's. `frontal` holds the frontal films by source.
+    `gate` None: too few films."""
 
     served: str
     held: Sequence[Overlap]
     unjudged: Mapping[str, Mapping[str, float]]
     humans: Sequence[tuple[str, float]]
-    spoilt: Mapping[str, Sequence[float]]
-    verdicts: Mapping[str, int]
-    both: Rate
-    both_unseen: Rate | None
+    spoilt: Mapping[str, Mapping[str, Sequence[float]]]
+    frontal: Mapping[str, Sequence[Looked]]
     tried: Sequence[Tried]
     gate: GateFound | None
 
@@ -63,7 +60,7 @@ def find(study: Study, view: View) -> Findings:
             segmenters[definition] = OnnxSegmenter.from_file(of_kind)
     held = overlaps(apart, segmenters, spec.threshold)
     seen = {pair.patient for pair in pairs} - {pair.patient for pair in apart}
-    both, both_unseen, verdicts = _frontal(study, stores, seen)
+    tried = lung_record.tried(folder, study.tracking)
     return Findings(
         served=served,
         held=held,
@@ -72,26 +69,26 @@ def find(study: Study, view: View) -> Findings:
             for kind in sorted({pair.definition for pair in apart} - segmenters.keys())
         },
         humans=of_humans(pairs),
-        spoilt=on_spoilt([one for one in held if one.pair.definition == served], segmenters[served], spec.threshold),
-        verdicts=verdicts,
-        both=both,
-        both_unseen=both_unseen,
-        tried=lung_record.tried(folder, study.tracking),
+        spoilt={
+            preset: on_spoilt([one for one in held if one.pair.definition == served], unet, spec.threshold)
+            for preset, unet in {choice.preset: segmenters[served], **_others(study, tried)}.items()
+        },
+        frontal={cohort.name: of_cohort(cohort, stores[cohort.name], seen) for cohort in study.cohorts}
+        | of_pairs(pairs, spec, segmenters[served], seen),
+        tried=tried,
         gate=_gate(study, segmenters[served], view),
     )
 
 
-def _frontal(study: Study, stores: Mapping[str, FilmStore], seen: set[str]) -> tuple[Rate, Rate | None, dict[str, int]]:
-    """Both lungs found: of all films, of those of patients not among `seen` (None where there are none); and films by verdict."""
-    whole, unseen, verdicts = [], [], Counter[str]()
-    for cohort in study.cohorts:
-        verdicts.update(stores[cohort.name].verdicts())
-        for row in cohort.rows:
-            found = stores[cohort.name].entries[row.id].get("verdict") == Verdict.BOTH_LUNGS
-            whole.append(found)
-            if row.patient not in seen:
-                unseen.append(found)
-    return Rate(sum(whole), len(whole)), Rate(sum(unseen), len(unseen)) if unseen else None, dict(verdicts)
+def _others(study: Study, tried: Sequence[Tried]) -> dict[str, Segmenter]:
+    """By preset: the other U-Nets that were tried and have the same films held out."""
+    choice, folder = study.recipe.segmenter, study.data / study.recipe.segmenter.pairs
+    found: dict[str, Segmenter] = {}
+    for preset in [one.preset for one in tried if one.preset != choice.preset]:
+        unet = lung_unet.find_segmenter(folder, preset, study.tracking)
+        if unet and lung_unet.held_out(folder, preset) == lung_unet.held_out(folder, choice.preset):
+            found[preset] = OnnxSegmenter.from_file(unet.graph)
+    return found
 
 
 def _gate(study: Study, segmenter: Segmenter, view: View) -> GateFound | None:

@@ -1,8 +1,9 @@
 """The part of docs/evidence.md on lungs: how well they are found on real films, and what the input gate makes of these and of others."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from statistics import fmean, median
+from statistics import fmean
 
 from training.evaluation.contact_sheet import Panel, contact_sheet
 from training.evaluation.table import as_markdown
@@ -10,6 +11,7 @@ from training.evidence.gate_cases import AS_IT_IS, Said
 from training.evidence.gate_rates import every, refused
 from training.evidence.lung_chart import dice_chart
 from training.evidence.lung_findings import Findings, GateFound, find
+from training.evidence.lung_frontal import both, together, unseen
 from training.evidence.lung_overlap import Overlap, mean_of, median_of
 from training.evidence.oddities import RULE
 from training.evidence.page import Part, picture
@@ -29,12 +31,12 @@ def part(study: Study, view: View) -> Part:
     """Measures all of it: minutes. The contact sheet shows films, so it is kept and not published."""
     found = find(study, view)
     served = [one for one in found.held if one.pair.definition == found.served]
-    human = median([value for _, value in found.humans]) if found.humans else None
+    drawn = {name: [one.dice for one in films] for name, films in by_source(found.held).items()}
     return Part(
         recipe=study.recipe.name,
         title="Lungs and the input gate",
         blocks=tuple(blocks(study.recipe.segmenter.preset, found)),
-        pictures={CHART: dice_chart({name: [one.dice for one in films] for name, films in by_source(found.held).items()}, human)},
+        pictures={CHART: dice_chart(drawn, [value for _, value in found.humans], DICE_GOAL)},
         kept={SHEET: worst_sheet(served)},
     )
 
@@ -50,13 +52,13 @@ def blocks(preset: str, found: Findings) -> list[str]:
         as_markdown(("source", "lung", "films", "patients", "Dice, mean", "median", "worst", "IoU, mean"), _overlap_rows(found)),
         *_beside_humans(found),
         *[_unjudged(kind, figures) for kind, figures in found.unjudged.items()],
-        picture(CHART, "Dice of every held-out film by source, beside the agreement of two annotators"),
-        "The same films of the served kind, spoilt before they are shown:",
-        as_markdown(("film", "films", "Dice, mean", "worst"), [_spoilt_row(*item) for item in found.spoilt.items()]),
+        picture(CHART, "Dice of every held-out film by source, beside the agreement of two annotators and the goal"),
         *_choice(preset, found.tried),
+        "The held-out films of the served kind, spoilt before they are shown:",
+        _spoilt_table(found.spoilt),
         f"The {WORST} worst of the served kind are on a contact sheet beside the report, which shows films and is not published.",
         "### Both lungs on frontal films",
-        _frontal(found),
+        *_frontal(found),
         "### The input gate",
         *(_gate(found.gate) if found.gate else ["Too few films to fit a gate to, so none was asked."]),
     ]
@@ -69,7 +71,8 @@ def goals(found: Findings) -> list[Row]:
     if of_goal:
         mean = mean_of([one.dice for one in of_goal], [one.pair.patient for one in of_goal])
         rows.append((f"mean Dice on held-out {GOAL_SOURCE} films ≥ {DICE_GOAL}", mean, mean.value >= DICE_GOAL))
-    rows.append((f"both lungs on frontal films ≥ {BOTH_GOAL:.0%}", found.both, found.both.share >= BOTH_GOAL))
+    two = both(together(found.frontal))
+    rows.append((f"both lungs on frontal films ≥ {BOTH_GOAL:.0%}", two, two.share >= BOTH_GOAL))
     if found.gate:
         passed = found.gate.passed[AS_IT_IS]
         rows.append((f"held-out frontal films pass the gate ≥ {GATE_GOAL:.0%}", passed, passed.share >= GATE_GOAL))
@@ -110,14 +113,14 @@ def _row(name: str, definition: str, scored: Sequence[tuple[str, float]]) -> Row
 
 
 def _beside_humans(found: Findings) -> list[str]:
-    twice = [(one.dice, one.humans) for one in found.held if one.humans is not None]
-    if len(twice) < ENOUGH:
+    if not found.humans:
         return []
+    twice = [(one.dice, one.humans) for one in found.held if one.humans is not None]
+    told = f"Of the {len(found.humans)} films that two annotators drew, {len(twice)} were held out"
+    if len(twice) < ENOUGH:
+        return [f"{told}: too few to compare the U-Net with them on the same films."]
     ours, theirs = (fmean(values) for values in zip(*twice, strict=True))
-    return [
-        f"On the {len(twice)} held-out films that two annotators drew, they agree by {theirs:.3f} in the mean, and the U-Net with the "
-        f"first by {ours:.3f}."
-    ]
+    return [f"{told}. On these they agree by {theirs:.3f} in the mean, and the U-Net with the first by {ours:.3f}."]
 
 
 def _unjudged(kind: str, figures: Mapping[str, float]) -> str:
@@ -128,8 +131,15 @@ def _unjudged(kind: str, figures: Mapping[str, float]) -> str:
     )
 
 
-def _spoilt_row(name: str, values: Sequence[float]) -> Row:
-    return name, len(values), f"{fmean(values):.3f}", f"{min(values):.3f}"
+def _spoilt_table(spoilt: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """A row for each way to spoil a film, two columns for each preset."""
+    first = next(iter(spoilt.values()))
+    header = [name for preset in spoilt for name in (f"`{preset}`, mean Dice", "worst")]
+    rows = [
+        (kind, len(values), *(f"{of(each[kind]):.3f}" for each in spoilt.values() for of in (fmean, min)))
+        for kind, values in first.items()
+    ]
+    return as_markdown(("film", "films", *header), rows)
 
 
 def _choice(preset: str, tried: Sequence[Tried]) -> list[str]:
@@ -146,10 +156,16 @@ def _choice(preset: str, tried: Sequence[Tried]) -> list[str]:
     ]
 
 
-def _frontal(found: Findings) -> str:
-    verdicts = ", ".join(f"{name} {n}" for name, n in sorted(found.verdicts.items()))
-    unseen = f" Of patients that the U-Net has not seen: {found.both_unseen}." if found.both_unseen else ""
-    return f"Both lungs were found on {found.both} of all frontal films ({verdicts}).{unseen}"
+def _frontal(found: Findings) -> tuple[str, ...]:
+    every, verdicts = together(found.frontal), Counter(film.verdict or "not prepared" for film in together(found.frontal))
+    rows = [
+        (name, len(films), both(films), both(apart) if (apart := unseen(films)) else "–")
+        for name, films in {**found.frontal, "all": every}.items()
+    ]
+    return (
+        as_markdown(("source", "films", "both lungs found", "of patients that the U-Net has not seen"), rows),
+        f"All films: {', '.join(f'{name} {n}' for name, n in sorted(verdicts.items()))}. A radiograph may be in several sources.",
+    )
 
 
 def _gate(gate: GateFound) -> list[str]:

@@ -8,7 +8,7 @@ from cxr.tasks import PROGNOSIS
 from training.data.cohort import Row
 from training.evaluation.metrics import expected_calibration_error
 from training.evaluation.report import headline, repeats, significance
-from training.evaluation.report.layout import Section
+from training.evaluation.report.layout import Cell, Section
 from training.evaluation.report.survey import Survey
 from training.evaluation.results import Line
 from training.evaluation.statistics import compare
@@ -125,9 +125,14 @@ def _tables(section: Section | None) -> list[str]:
         return []
     blocks = [section.reading]
     for one in section.tables:
-        fields = [[cell.text.replace("*", "\\*") for cell in row] for row in one.rows]
+        fields = [[_field(cell) for cell in row] for row in one.rows]
         blocks += [f"**{one.caption}**", as_markdown(one.flat_columns, fields), *one.notes]
     return [*blocks, *section.remarks]
+
+
+def _field(cell: Cell) -> str:
+    """As in the report's Markdown: the best is bold, and stars are stars."""
+    return f"**{cell.text}**" if cell.kind == "best" and "*" not in cell.text else cell.text.replace("*", "\\*")
 
 
 def _named(answers: Sequence[Answered]) -> Given:

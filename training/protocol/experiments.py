@@ -1,9 +1,9 @@
 """The experiments of the paper (section 3.2) as data: which tasks are learned, and what the backbone starts from."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Experiment(BaseModel):
@@ -11,6 +11,7 @@ class Experiment(BaseModel):
 
     No parent: the backbone's own initial weights. One parent: a copy of its backbone. Several: their average. Heads always start anew,
     because they belong to one task in one network. `training`: settings of the recipe that are others here, such as a loss that is tried.
+    `answers`: those of the tasks that a version answers where this is what is served; the others are only learnt along. Empty: all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -20,6 +21,15 @@ class Experiment(BaseModel):
     tasks: tuple[str, ...]
     parents: tuple[str, ...] = ()
     training: dict[str, Any] = {}
+    answers: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _answers_what_it_learns(self) -> Self:
+        if unknown := [name for name in self.answers if name not in self.tasks]:
+            raise ValueError(
+                f"experiment {self.name!r} answers {', '.join(unknown)}, which it does not learn: {', '.join(self.tasks)}"
+            )
+        return self
 
 
 EXPERIMENTS: dict[str, Experiment] = {

@@ -15,8 +15,10 @@ from typing import NamedTuple
 
 from filelock import FileLock
 
+from cxr.manifest import CARD
 from training import runs
 from training.data.lung_pairs import LungPair, read_pairs, split_pairs
+from training.protocol.lung_card import lung_card
 from training.protocol.recipe import RecipeError
 from training.settings import SegmenterSettings
 from training.tracking import Tracking
@@ -150,7 +152,11 @@ def _train(
         }:  # not served, but held-out films of theirs are judged by them
             export_onnx(result, others / f"{slug(definition)}.onnx", definition)
         onnx_flavour.save(graph, folder, [("film", "float32", (-1, 1, size, size))], [("lungs", "float32", (-1, 1, size, size))])
-        figures = {f"test_dice_{slug(n)}_{k}": v for n, summary in result.test.items() for k, v in asdict(summary).items()}
+        test = {definition: asdict(summary) for definition, summary in result.test.items()}
+        best = result.best, result.history[result.best].dice[settings.definition]
+        card = lung_card(NAME, fingerprint, pairs, settings, best, test, result.cpu_seconds)
+        (folder / CARD).write_text(card, encoding="utf-8")
+        figures = {f"test_dice_{slug(n)}_{k}": v for n, summary in test.items() for k, v in summary.items()}
         run.log_outcome({**figures, "cpu_seconds": result.cpu_seconds, "seconds": result.seconds}, others)
         version = tracking.register(
             run.run_id, folder, NAME, tags | {"mdmt.test_dice": f"{result.test[settings.definition].mean:.4f}"}

@@ -21,6 +21,7 @@ RECIPES = (
     "paper",
     "authors-code",
     "real-cxr",
+    "real",
     "real-lungs",
     "phantom-severity",
     "real-severity",
@@ -176,6 +177,12 @@ class Recipe(Value):
         """Experiment, subset and scheme whose folds decide what is served, and speak for it."""
         return SERVED, self.subsets[-1].name, self.schemes[0].kind
 
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Tasks that what is served answers."""
+        served = self.known_experiments[SERVED]
+        return served.answers or served.tasks
+
     def training_of(self, place: str, experiment: str = "") -> Training:
         """Training settings of one subset/fold: the recipe's, with what was tuned for it, with the experiment's own.
 
@@ -194,8 +201,9 @@ class Recipe(Value):
         """SHA-256 over all fields that decide results; the order of keys does not matter."""
         deciding = self.model_dump(mode="json", exclude={"running"}) | {"training": self.training.deciding()}
         for experiment in deciding["own_experiments"]:
-            if not experiment["training"]:
-                del experiment["training"]  # as below
+            for name in ("training", "answers"):
+                if not experiment[name]:
+                    del experiment[name]  # as below
         if self.gpus_per_unit == 1:
             del deciding["gpus_per_unit"]  # recipes from before there was a choice keep their digest
         for subset in deciding["subsets"]:

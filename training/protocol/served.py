@@ -37,13 +37,13 @@ def served_units(recipe: Recipe, backbone: BackboneChoice, plan: Plan, results: 
 def judged_films(
     recipe: Recipe, backbone: BackboneChoice, plan: Plan, results: Results, cohorts: Sequence[Cohort]
 ) -> tuple[Judged, ...]:
-    """One for each task of the served experiment that has test films: those of the first repeat, because further repeats ask about the
+    """One for each task that is answered and has test films: those of the first repeat, because further repeats ask about the
     same films again. Raises NotTheSameFilms when a unit's predictions are not of the films that the plan tests.
     """
     rows = {(cohort.name, row.id): row for cohort in cohorts for row in cohort.rows}
     pairs = [(unit, found) for unit, found in served_units(recipe, backbone, plan, results) if found.test is not None]
     first = min((unit.repeat for unit, _ in pairs), default=0)
-    names = dict.fromkeys(found.task for _, found in pairs)
+    names = dict.fromkeys(found.task for _, found in pairs if found.task in recipe.answers)
     return tuple(
         _judged([(unit, found) for unit, found in pairs if (found.task, unit.repeat) == (task.name, first)], rows)
         for task in by_name(tuple(names))

@@ -10,20 +10,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cxr.segmentation import Verdict
 from services.executors.process import ProcessExecutor
 from tests.cxr.chests import segmenter
 from tests.serving.tiny_bundle import _segmenter
 from tests.training.evidence.real_layout import FILMS, PAIRS, write_pack
 from tests.training.protocol.test_study import Quiet
 from training.data.lung_pairs import BEHIND_HEART, WITHOUT_HEART, read_pairs
-from training.evidence import lung_findings, lungs
+from training.evidence import lung_chart, lung_findings, lungs
 from training.evidence.gate_cases import AS_IT_IS
-from training.evidence.lung_chart import dice_chart
+from training.evidence.lung_chart import BOXED, GOAL, dice_chart
 from training.evidence.lung_findings import Findings, find
+from training.evidence.lung_frontal import DRAWN, Looked, both, of_pairs, together, unseen
 from training.evidence.lung_overlap import on_spoilt, overlaps
 from training.evidence.lungs import CHART, SHEET, blocks, goals, part, worst_sheet
 from training.evidence.page import markdown
-from training.evidence.rates import Rate
 from training.evidence.writing import write_evidence
 from training.protocol import lung_record, lung_unet
 from training.protocol.lung_record import Tried
@@ -91,12 +92,23 @@ def test_a_spoilt_film_is_judged_by_a_mask_spoilt_likewise(place: Place) -> None
     assert max(spoilt["inverted"]) < 0.5  # this segmenter takes dark for lung
 
 
-def test_frontal_films_are_counted_with_and_without_the_patients_that_the_unet_has_seen(place: Place) -> None:
-    seen = {p.patient for p in read_pairs(place.pack / "lung-masks")} - {
-        p.patient for p in lung_unet.held_out(place.pack / "lung-masks", "real")
-    }
-    assert place.found.both.n == FILMS == sum(place.found.verdicts.values())
-    assert place.found.both_unseen is not None and place.found.both_unseen.n == FILMS - 2 * len(seen)
+def test_frontal_films_are_counted_by_source_with_and_without_the_patients_that_the_unet_has_seen(place: Place) -> None:
+    apart = lung_unet.held_out(place.pack / "lung-masks", "real")
+    seen = {p.patient for p in read_pairs(place.pack / "lung-masks")} - {p.patient for p in apart}
+    frontal = place.found.frontal
+    assert {name: len(films) for name, films in frontal.items()} == {
+        "prognosis": FILMS, "V7, films with drawn lungs": PAIRS // 2, "JSRT, films with drawn lungs": PAIRS // 2,
+    }  # fmt: skip
+    assert len(unseen(frontal["prognosis"])) == FILMS - 2 * len(seen)
+    assert sum(len(unseen(films)) for name, films in frontal.items() if DRAWN in name) == len(apart)
+    text = "\n".join(blocks("real", place.found))
+    assert f"| all | {FILMS + PAIRS} | {both(together(frontal))} |" in text
+
+
+def test_a_film_with_drawn_lungs_that_is_no_frontal_one_is_not_counted_as_one(place: Place) -> None:
+    pairs, spec = read_pairs(place.pack / "lung-masks")[:4], place.study.recipe.pipeline
+    views = [replace(pair, view=view) for pair, view in zip(pairs, ("AP Supine", "", "Coronal", "L"), strict=True)]
+    assert len(together(of_pairs(views, spec, segmenter(), ()))) == 2
 
 
 def test_the_gate_is_asked_about_films_spoilt_films_oddities_and_pictures_of_other_things(place: Place) -> None:
@@ -111,7 +123,8 @@ def test_the_gate_is_asked_about_films_spoilt_films_oddities_and_pictures_of_oth
 def test_goals_follow_from_the_figures(place: Place) -> None:
     fine = {row[0]: row[2] for row in goals(place.found)}
     assert len(fine) == 4 and fine["both lungs on frontal films ≥ 97%"] == "reached"
-    poor = {row[0]: row[2] for row in goals(replace(place.found, both=Rate(96, 100), gate=None))}
+    films = [Looked(Verdict.BOTH_LUNGS, False)] * 96 + [Looked(Verdict.ONE_LUNG, False)] * 4
+    poor = {row[0]: row[2] for row in goals(replace(place.found, frontal={"V7": films}, gate=None))}
     assert len(poor) == 2 and poor["both lungs on frontal films ≥ 97%"] == "not reached"
 
 
@@ -125,11 +138,20 @@ def test_the_text_names_what_was_not_judged_what_was_tried_and_what_was_not_aske
     assert "Too few films to fit a gate to" in text
 
 
+def test_presets_are_compared_on_the_same_spoilt_films(place: Place) -> None:
+    spoilt = {"real": {"inverted": [0.4, 0.2]}, "real-lungs": {"inverted": [0.9, 0.8]}}
+    text = "\n".join(blocks("real", replace(place.found, spoilt=spoilt)))
+    assert "| film | films | `real`, mean Dice | worst | `real-lungs`, mean Dice | worst |" in text
+    assert "| inverted | 2 | 0.300 | 0.200 | 0.850 | 0.800 |" in text
+
+
 def test_annotators_and_unet_are_compared_on_the_same_films_where_enough_were_drawn_twice(place: Place) -> None:
     one = replace(place.found.held[0], dice=0.9, humans=0.8)
     few, enough = ("\n".join(blocks("real", replace(place.found, held=[one] * n))) for n in (4, 5))
-    assert "they agree by" not in few
-    assert "On the 5 held-out films that two annotators drew, they agree by 0.800 in the mean" in enough
+    assert f"Of the {PAIRS // 2} films that two annotators drew, 4 were held out: too few" in few
+    assert (
+        f"Of the {PAIRS // 2} films that two annotators drew, 5 were held out. On these they agree by 0.800 in the mean" in enough
+    )
 
 
 def test_too_few_films_give_no_gate_and_no_error(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,9 +177,26 @@ def test_the_worst_film_is_first_on_the_sheet(place: Place) -> None:
     assert np.median(sheet[20:230, :224]) == 0 and np.median(sheet[20:230, 224:448]) == 255
 
 
-def test_the_chart_is_a_png_that_is_the_same_every_time() -> None:
+def test_the_chart_is_a_png_that_is_the_same_every_time_and_wider_with_every_source() -> None:
     sources = {"V7": [0.9, 0.95, 0.97], "JSRT": [0.98]}
-    assert Image.open(BytesIO(dice_chart(sources, 0.949))).format == "PNG"
-    assert dice_chart(sources, 0.949) == dice_chart(sources, 0.949) != dice_chart(sources, None)
+    assert Image.open(BytesIO(dice_chart(sources, [0.949], 0.95))).format == "PNG"
+    assert dice_chart(sources, [0.949], 0.95) == dice_chart(sources, [0.949], 0.95) != dice_chart(sources, [0.949], 0.94)
+    widths = [Image.open(BytesIO(dice_chart(sources, humans, 0.95))).width for humans in ([], [0.949])]
+    assert widths[0] < widths[1]
     with pytest.raises(ValueError, match="at least one"):
-        dice_chart({}, None)
+        dice_chart({}, [], 0.95)
+
+
+def test_the_chart_shows_the_goal_the_means_and_boxes_only_where_there_are_films_enough_for_quarters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lung_chart, "png", lambda figure: figure)
+    few, enough = ([0.9 + 0.001 * i for i in range(n)] for n in (BOXED - 1, BOXED))
+    (axis,) = lung_chart.dice_chart({"V7": few, "JSRT": enough}, [0.94, 0.95], 0.95).axes  # type: ignore[attr-defined]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["V7\nn = 9", "JSRT\nn = 10", "two annotators\nn = 2"]
+    goal, *_ = [line for line in axis.lines if line.get_color() == GOAL]
+    assert set(goal.get_ydata()) == {0.95} and goal.get_zorder() > min(line.get_zorder() for line in axis.lines)
+    assert [line.get_ydata()[0] for line in axis.lines if line.get_marker() == "D"] == pytest.approx([0.904, 0.9045, 0.945])
+    assert {round(float(np.mean(line.get_xdata()))) for line in axis.lines if line.get_color() == "gray"} == {
+        1
+    }  # the median of a box

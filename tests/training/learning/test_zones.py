@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cxr.tasks import PROGNOSIS, SECOND, SEVERITY, ZONES, Task
 from training.data.samples import assemble
-from training.learning.network import create
+from training.learning.network import Explained, create
 from training.learning.zones import seen_by, zone_shares
 
 
@@ -52,6 +52,16 @@ def test_a_second_reader_has_no_answer_of_ones_own() -> None:
     answers = net(torch.rand(2, 1, 64, 64) * 255)
     torch.testing.assert_close(answers["severity"], answers["severity-second"])
     assert set(net.heads) == {"severity"}
+
+
+def test_what_was_only_learnt_along_has_no_output_and_changes_no_answer() -> None:
+    net, film = network((SEVERITY, *ZONES)), torch.rand(2, 1, 64, 64) * 255
+    whole = net(film)["severity"]
+    net.tasks = (SEVERITY,)
+    torch.testing.assert_close(net(film), {"severity": whole})
+    logits, evidence = Explained(net)(film)
+    torch.testing.assert_close(logits, whole)
+    assert evidence.shape == (2, 4, 2, 2)
 
 
 def test_zones_need_a_place_for_every_feature() -> None:

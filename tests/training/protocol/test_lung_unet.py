@@ -1,15 +1,18 @@
 """The lung U-Net as a registered model: what its run keeps, and which settings name it."""
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from cxr.manifest import CARD
 from cxr.segmentation import OnnxSegmenter
 from tests.cxr.chests import chest
-from tests.training.evidence.real_layout import write_pack
+from tests.training.evidence.real_layout import PAIRS, write_pack
 from training.data.lung_pairs import BEHIND_HEART, WITHOUT_HEART, read_pairs
+from training.evaluation.card import NOTICE
 from training.protocol import lung_record, lung_unet
 from training.settings import SegmenterSettings
 from training.tracking import Tracking, default_uri
@@ -43,6 +46,16 @@ def test_the_run_keeps_a_graph_for_every_kind_of_lung_and_says_what_was_tried(pa
     assert (one.preset, one.odd, one.val) == ("smoke", 0.0, max(point.value for point in history)) and len(history) == 2
     assert lung_record.recorded(BEHIND_HEART, pairs, "smoke", tracking)["mean"] == one.test
     assert f"{one.test:.4f}" == lung_unet.registered_dice(run.data.tags["mdmt.fingerprint"], tracking)
+    _card_is_of_its_own_figures(served.parent / CARD, lung_record.recorded(BEHIND_HEART, pairs, "smoke", tracking), one.val)
+
+
+def _card_is_of_its_own_figures(path: Path, recorded: dict[str, float], val: float) -> None:
+    card = path.read_text(encoding="utf-8")
+    row = f"| {BEHIND_HEART} | {recorded['films']:.0f} | {recorded['mean']:.3f} | {recorded['median']:.3f} | {recorded['worst']:.3f} |"
+    assert NOTICE in card and row in card and f"Dice {val:.4f}" in card
+    listed = re.findall(r"^\| .* \| (\d+) \| (\d+) \| (?:JSRT|V7) \d+, (?:JSRT|V7) \d+ \|$", card, re.MULTILINE)
+    assert len(listed) == 3 and sum(int(n) for n, _ in listed) == PAIRS and all(n == patients for n, patients in listed)
+    assert "0% of the training films" in card and "were not among its training films" in card
 
 
 def test_held_out_pairs_are_of_patients_that_trained_nothing(pairs: Path) -> None:

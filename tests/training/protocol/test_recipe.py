@@ -56,7 +56,7 @@ def test_the_order_of_keys_does_not_change_a_digest_and_any_value_does(tmp_path:
 
 def test_an_unknown_recipe_is_refused_with_the_shipped_ones() -> None:
     with pytest.raises(
-        RecipeError, match="no recipe 'demmo'; shipped: demo, paper, authors-code, real-cxr, real-lungs, phantom-severity"
+        RecipeError, match="no recipe 'demmo'; shipped: demo, paper, authors-code, real-cxr, real, real-lungs, phantom-severity"
     ):
         load_recipe("demmo")
 
@@ -93,6 +93,18 @@ def test_unknown_experiments_and_headlines_are_refused_with_the_known_ones(tmp_p
         tmp_path, experiments=["mtl"]
     )
     assert "headline 'mortality' is no task; known: prognosis, severity" in refusal(tmp_path, headline="mortality")
+
+
+def test_what_is_served_answers_all_that_it_learns_or_what_its_experiment_says(tmp_path: Path) -> None:
+    assert load_recipe("demo").answers == ("prognosis", "severity")
+    served = {"name": "mdmt", "title": "MDMT", "tasks": ["prognosis", "severity", "zone-a"], "answers": ["prognosis"]}
+    one = load_recipe(written(tmp_path, content(own_experiments=[served])))
+    assert one.answers == ("prognosis",)
+    all_of_it = load_recipe(written(tmp_path, content(own_experiments=[{**served, "answers": []}])))
+    assert all_of_it.answers == ("prognosis", "severity", "zone-a") and all_of_it.digest() != one.digest()
+    assert "answers age, which it does not learn: prognosis, severity, zone-a" in refusal(
+        tmp_path, own_experiments=[{**served, "answers": ["age"]}]
+    )
 
 
 def test_a_recipe_cannot_be_changed() -> None:

@@ -31,7 +31,8 @@ class CohortFacts:
 @dataclass(frozen=True)
 class CardFacts:
     """One version. `lines` are rows of the honest estimate: scheme, task, films, ACC, F1, G-mean, AUC as text; `films` (role →) counts the
-    films of the refit; `temperatures` and `calibrated_on` (films) are by task; `size` is pixels of a side."""
+    films of the refit; `temperatures` and `calibrated_on` (films) are by task; `size` is pixels of a side. `start` and `loss` say in words
+    what the network started from and what was minimised; `along` are titles of tasks that it learnt and does not answer."""
 
     name: str
     tasks: Sequence[Task]
@@ -50,6 +51,9 @@ class CardFacts:
     calibrated_on: Mapping[str, int]
     lines: Sequence[Sequence[str]]
     judged: Sequence[Judged]
+    start: str
+    loss: str
+    along: Sequence[str]
 
     @property
     def generated(self) -> bool:

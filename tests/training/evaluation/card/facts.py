@@ -61,5 +61,8 @@ def facts(**changes: object) -> CardFacts:
         "calibrated_on": {"prognosis": 9, "severity": 8},
         "lines": [("cv", "prognosis", "35", "75.0 ± 7.1", "–", "–", "–")],
         "judged": (two_centres(),),
+        "start": "the average of two networks",
+        "loss": "cross-entropy",
+        "along": (),
     }
     return CardFacts(**(told | changes))

@@ -24,6 +24,16 @@ def test_the_card_has_every_section_once_and_in_order() -> None:
     assert [line[3:] for line in model_card(facts()).splitlines() if line.startswith("## ")] == list(SECTIONS)
 
 
+def test_the_card_says_what_was_minimised_from_where_and_what_was_only_learnt_along() -> None:
+    plain = model_card(facts())
+    assert (
+        "one head per task, cross-entropy,\n  started from the average of two networks.\n" in plain
+        and "Learnt along" not in plain
+    )
+    told = model_card(facts(along=("Brixia score of zone A", "Brixia score of zone B")))
+    assert "- Learnt along, and not answered: Brixia score of zone A; Brixia score of zone B.\n- Films:" in told
+
+
 def test_the_card_names_tasks_classes_data_calibration_and_origin() -> None:
     text = model_card(facts())
     for part in (
