@@ -1,11 +1,24 @@
 """A real MLflow store for the tests that need one, created once and copied for each module; and silence."""
 
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+TRACKING = "MLFLOW_TRACKING_URI"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tracking_of_one_module() -> Iterator[None]:
+    """MLflow's client writes the server that it is told into the environment, where the next module's commands would look for it."""
+    before = os.environ.pop(TRACKING, None)
+    yield
+    os.environ.pop(TRACKING, None)
+    if before is not None:
+        os.environ[TRACKING] = before
 
 
 @pytest.fixture(scope="session")

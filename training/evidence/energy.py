@@ -30,6 +30,9 @@ def energy_table(study: Study, view: View, experiment: str) -> str:
     found = shares_inside(study, view, experiment)
     rows = []
     for (who, task, question), values in sorted(found.items(), key=lambda item: (item[0][0] != EVERYWHERE, item[0])):
+        if not values:
+            rows.append((who, task, question, 0, "–", "–", "silent on every film"))
+            continue
         share = np.array(values)
         reached = "–" if who == EVERYWHERE else "reached" if share.mean() >= GOAL else "not reached"
         rows.append((who, task, question, len(share), f"{share.mean():.2f}", f"{np.median(share):.2f}", reached))
@@ -56,8 +59,9 @@ def shares_inside(study: Study, view: View, experiment: str) -> Found:
         found.setdefault((EVERYWHERE, "–", "–"), []).append(inside(np.ones((32, 32), np.float32), film))
         for unit in asked:
             for task, question, evidence in _seen(networks[unit.fingerprint], unit, film.pixels):
+                seen = found.setdefault((unit.backbone.name, task, question), [])
                 if evidence.any():  # a film may have nothing that speaks for what is asked
-                    found.setdefault((unit.backbone.name, task, question), []).append(inside(evidence, film))
+                    seen.append(inside(evidence, film))
     return found
 
 
