@@ -23,6 +23,7 @@ from benchmarks.serving.contenders import MODULES, PACKAGES, PEERS, Missing, Net
 from benchmarks.serving.films import KINDS, film
 from benchmarks.serving.networks import GOLDEN_FILMS, write_bundle
 from benchmarks.serving.report import Bare, Cell, Measured, Results
+from benchmarks.serving.service import chosen_engine
 from benchmarks.side_by_side import side_by_side
 from cxr.bundle import Bundle
 from cxr.manifest import BundleError
@@ -137,6 +138,7 @@ def networks_of(backbone: str, unet: str) -> Networks:
     if not known:
         _say(f"making networks: {backbone}, U-Net {unet}")
         write_bundle(folder, backbone, unet)
+    chosen_engine(folder)  # once per host and bundle: not a part of any start
     return Networks(backbone, unet, folder)
 
 

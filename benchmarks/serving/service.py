@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.serving.overload import WAITING
 from cxr.bundle import Bundle
-from cxr.graphs import installed
+from cxr.graphs import EngineName, installed
 from cxr.host import fastest
 from cxr.precision import ways
 from serving.readiness import LoadedBundle
@@ -13,13 +13,17 @@ from serving.server import serve
 from serving.settings import Settings
 
 
+def chosen_engine(folder: Path) -> EngineName:
+    """As the service chooses for a bundle; measured once, kept beside it."""
+    return fastest(folder, ways({}, installed()), folder.parent / "engines.json").engine
+
+
 def main() -> None:
     folder, port = Path(sys.argv[1]), int(sys.argv[2])
     settings = Settings(queue=WAITING)
 
     def load() -> LoadedBundle:
-        engine = fastest(folder, ways({}, installed()), folder.parent / "engines.json").engine
-        bundle = Bundle(folder, settings.threads, engine, settings.workers, settings.alone)
+        bundle = Bundle(folder, settings.threads, chosen_engine(folder), settings.workers, settings.alone)
         return LoadedBundle(bundle, "benchmark", "1", "champion")
 
     serve(settings, port=port, load_bundle=load)
