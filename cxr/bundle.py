@@ -14,13 +14,10 @@ anything else in it is refused, and a graph is looked at (`cxr.graph_inspection`
 """
 
 import copy
-import math
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +26,7 @@ from cxr.close_calls import CloseCalls
 from cxr.engine import Engine
 from cxr.errors import FilmError
 from cxr.gate import Gate, GateModel
+from cxr.golden import GOLDEN_TOLERANCE, compare
 from cxr.graph_inspection import GraphRefused, inspect
 from cxr.graphs import EngineName, Precision, Way, installed
 from cxr.host import cores
@@ -40,42 +38,26 @@ from cxr.manifest import (
     NETWORK,
     SEGMENTER,
     BundleError,
-    GoldenCase,
     Manifest,
     digest_of,
     read_manifest,
 )
 from cxr.pipeline import Film, prepare
 from cxr.precision import Margins
+from cxr.prediction import Prediction, TaskAnswer
 from cxr.reading import Limits
 from cxr.segmentation import OnnxSegmenter
 from cxr.tasks import Task
 
-GOLDEN_TOLERANCE = 1e-3  # in probability: another processor rounds differently, another network does not hit this
-GOLDEN_SHIFT = 2  # pixels of the golden film that its box may move by, for the same reason
 TURNS, TIMED_RUNS = 3, 5  # runs of the golden film on each core in a turn, where engines are compared
 
 
-@dataclass(frozen=True)
-class TaskAnswer:
-    """One task's answer: the most probable class, the calibrated probability of each, and the classes that the film may be of.
+class _Compiling(NamedTuple):
+    """Graphs that are being compiled: the network, the U-Net in float32, and in the precision of a first look, if that is another."""
 
-    `candidates` holds indices, rising; None where the bundle carries no conformal limits for the task.
-    """
-
-    label: str
-    index: int
-    probabilities: tuple[float, ...]
-    candidates: tuple[int, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer to one film: by task, with the film it was given for; explained, {task: (classes, h, w) evidence}."""
-
-    answers: dict[str, TaskAnswer]
-    film: Film
-    evidence: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    network: Future[Engine]
+    lungs: Future[OnnxSegmenter]
+    quick: Future[OnnxSegmenter] | None = None
 
 
 class Bundle:
@@ -106,10 +88,20 @@ class Bundle:
             margins = proof.margins if proof else None
             if margins is None:
                 raise BundleError(f"the bundle has no proof of {precision} with margins: register it again with --prove")
-        self._margins = margins
+        self._margins, self._streams = margins, streams
+        cases = {GOLDEN: self.manifest.golden, **self.manifest.more_golden}
+        self.golden = tuple(((folder / name).read_bytes(), case) for name, case in cases.items())
+        self.card = (folder / CARD).read_text(encoding="utf-8")
         graphs = _graph(folder / SEGMENTER), _graph(folder / NETWORK)
+        self._alone: Bundle | None = None  # not itself: its memory is to be given back with the last reference from outside
         try:
-            self._compile(*graphs, runs_on, threads, streams)
+            # Engines compile without the interpreter's lock, and large networks for a second.
+            with ThreadPoolExecutor(cores()) as pool:
+                begun = self._compile(pool, *graphs, runs_on, threads, streams)
+                if alone is not None and alone != threads:
+                    self._alone = copy.copy(self)
+                    self._alone._take(self._compile(pool, *graphs, runs_on, alone, 1))
+                self._take(begun)
         except ValueError as error:
             raise BundleError(str(error), "shape") from error
         except (MemoryError, BundleError):
@@ -118,25 +110,25 @@ class Bundle:
             if "alloc" in str(error).lower():
                 raise MemoryError("the engine has not the memory that the graphs ask for") from error
             raise BundleError(f"the engine does not load its graphs: {type(error).__name__}", "malformed") from error
-        cases = {GOLDEN: self.manifest.golden, **self.manifest.more_golden}
-        self.golden = tuple(((folder / name).read_bytes(), case) for name, case in cases.items())
-        self.card = (folder / CARD).read_text(encoding="utf-8")
-        self._alone: Bundle | None = None  # not itself: its memory is to be given back with the last reference from outside
-        if alone is not None and alone != threads:
-            self._alone = copy.copy(self)
-            self._alone._compile(*graphs, runs_on, alone, 1)
 
     @property
     def alone(self) -> "Bundle":
         return self._alone or self
 
-    def _compile(self, segmenter: bytes, network: bytes, engine: EngineName, threads: int, streams: int) -> None:
-        self.segmenter = OnnxSegmenter(segmenter, threads, engine, "float32", streams)
-        self.engine = Engine(network, self.tasks, self.manifest.temperatures, threads, engine, "float32", streams)
+    def _compile(
+        self, pool: Executor, segmenter: bytes, network: bytes, engine: EngineName, threads: int, streams: int
+    ) -> "_Compiling":
+        """The graphs on their way to be ready, the one that takes longest first."""
+        of_network = pool.submit(Engine, network, self.tasks, self.manifest.temperatures, threads, engine, "float32", streams)
+        precisions = dict.fromkeys(("float32", self.precision))
+        of_lungs = [pool.submit(OnnxSegmenter, segmenter, threads, engine, precision, streams) for precision in precisions]
+        return _Compiling(of_network, *of_lungs)
+
+    def _take(self, begun: "_Compiling") -> None:
+        self.engine, self.segmenter = begun.network.result(), begun.lungs.result()
         self.quick: CloseCalls | None = None
-        if self.precision != "float32" and self._margins is not None:
-            lower = OnnxSegmenter(segmenter, threads, engine, self.precision, streams)
-            self.quick = CloseCalls(lower, self.manifest.pipeline, self._margins)
+        if begun.quick is not None and self._margins is not None:
+            self.quick = CloseCalls(begun.quick.result(), self.manifest.pipeline, self._margins)
 
     def prepare(self, data: bytes, limits: Limits | None = None, gated: bool = True) -> Film:
         """File content → Film, exactly as in training; `gated`, only what the input gate takes. Raises FilmError."""
@@ -166,12 +158,13 @@ class Bundle:
         self._check_shapes()
         proof = self.manifest.proofs.get(self.precision)
         tolerance = max(GOLDEN_TOLERANCE, proof.largest_change if proof else 0)
-        for film, expected in self.golden:
-            try:
-                prediction = self.predict(film, gated=False)  # generated: no film of a real cohort
+        with ThreadPoolExecutor(self._streams) as pool:
+            try:  # not gated: a golden film is generated, none of a real cohort
+                predictions = list(pool.map(lambda golden: self.predict(golden[0], gated=False), self.golden))
             except FilmError as error:
                 raise BundleError(f"a golden film is not answered but refused ({error.code})", "golden") from error
-            _compare(prediction, expected, tolerance)
+        for prediction, (_, expected) in zip(predictions, self.golden, strict=True):
+            compare(prediction, expected, tolerance)
 
     def _check_shapes(self) -> None:
         size = self.manifest.pipeline.size
@@ -182,36 +175,6 @@ class Bundle:
                     f"the network's output {task.name} has shape {rows[task.name].shape}; the task has {len(task.classes)} classes",
                     "shape",
                 )
-
-
-def _compare(prediction: Prediction, expected: GoldenCase, tolerance: float) -> None:
-    if {name: len(row) for name, row in expected.probabilities.items()} != {
-        name: len(answer.probabilities) for name, answer in prediction.answers.items()
-    }:
-        raise BundleError(
-            f"the golden case records {sorted(expected.probabilities)}; the network answers {sorted(prediction.answers)}"
-        )
-    shift = max(abs(a - b) for a, b in zip(prediction.film.box, expected.box, strict=True))
-    if shift > GOLDEN_SHIFT:
-        raise BundleError(
-            f"the golden film's lungs are found {shift} pixels away from where they were recorded (allowed {GOLDEN_SHIFT}): "
-            "preparation on this machine is not what was registered; do not serve it",
-            "golden",
-        )
-    distances = [
-        abs(got - wanted)
-        for name, answer in prediction.answers.items()
-        for got, wanted in zip(answer.probabilities, expected.probabilities[name], strict=True)
-    ]
-    worst = float(np.max(distances))
-    if math.isnan(worst):
-        raise BundleError("the golden case is answered with what is no number: the network's weights are damaged", "not-a-number")
-    if not worst <= tolerance:
-        raise BundleError(
-            f"the golden case answers {worst:.4f} away from the recorded probability (allowed {tolerance}): "
-            "this machine or these files do not compute what was registered; do not serve them",
-            "golden",
-        )
 
 
 def time_golden(folder: str, way: Way) -> float:

@@ -1,7 +1,7 @@
 """Compressed DICOM frame → samples, decoded in a disposable child process (`cxr.decoding_child` says why).
 
 A child is forked by a warm nursery, one per process that decodes, so that a frame costs milliseconds beside its decoding. The nursery
-starts with the first such frame, or with `warm_up`, and ends when its starter does.
+starts with the first such frame, or with `warm_up`, and ends when its starter does. Pictures go the same way (`cxr.raster_apart`).
 """
 
 import os
@@ -10,10 +10,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from cxr.decoding_child import DECODED, DECODER_MISSING, DECODERS, HEADER, START
 from cxr.errors import TruncatedFile, UnsupportedDicom
 from cxr.headers import Stream
 
+T = TypeVar("T")
 START_SECONDS = 10.0  # until a child says STARTED: the decoder's import on a busy machine is part of it
 JPEG_LOSSLESS = (57, 70)
 
@@ -38,41 +39,43 @@ SELF_TEST_SAMPLES = (
 )
 
 
-class _NurseryGone(RuntimeError):
+class NurseryGone(RuntimeError):
     """No child was started: the nursery has ended, or cannot start one."""
 
     def __init__(self) -> None:
         super().__init__("no decoding process can be started: check the limits of memory and processes")
 
 
-class _Nursery:
-    """The warm process, and whether its decoder of JPEG Lossless passed the self-test."""
+class Nursery:
+    """The warm process."""
 
     def __init__(self) -> None:
         # -I: neither the working directory nor the environment may put another module in the place of a decoder.
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-I", str(Path(decoding_child.__file__))]
         with theirs:
-            self._process = subprocess.Popen(
-                command,
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for whoever started it
-                env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},  # a process that forks must not have threads
-            )
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,  # Ctrl-C is for whoever started it
+                    env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},  # a process that forks must not have threads
+                )
+            except OSError:
+                ours.close()
+                raise NurseryGone from None
         self._control = ours
         self.owner = os.getpid()
-        self.lossless_is_right = self._self_test()
 
-    def _self_test(self) -> bool:
+    @cached_property
+    def lossless_is_right(self) -> bool:
+        """Whether the decoder of JPEG Lossless passes its self-test, made when it is first asked for."""
         try:
             samples = self.decoded(SELF_TEST, Stream("SOF3", 6, 4, 1, 16), 70)
         except (TruncatedFile, ImportError):
             return False
-        except _NurseryGone:
-            self.close()
-            raise
         return tuple(samples.ravel().tolist()) == SELF_TEST_SAMPLES
 
     def close(self) -> None:
@@ -82,13 +85,9 @@ class _Nursery:
 
     def decoded(self, frame: bytes, stream: Stream, syntax: int) -> NDArray[Any]:
         sample = np.dtype(np.uint8 if stream.bits <= 8 else np.uint16)
-        with self._child(syntax) as connection:
+        with self.child(syntax) as connection:
             try:
-                connection.settimeout(WALL_SECONDS + 1)  # the child's own limit ends it first
-                connection.sendall(HEADER.pack(stream.width, stream.height, stream.bits))
-                connection.sendall(frame)
-                connection.shutdown(socket.SHUT_WR)
-                outcome = connection.recv(1)
+                outcome = _asked(connection, HEADER.pack(stream.width, stream.height, stream.bits), frame)
                 # Allocated only now: a header alone must not cost us what it promises.
                 samples = np.empty((stream.height, stream.width) if outcome == DECODED else (0, 0), sample)
                 whole = outcome == DECODED and _filled(connection, samples.data.cast("B"))
@@ -102,73 +101,87 @@ class _Nursery:
             )
         return samples
 
-    @contextmanager
-    def _child(self, syntax: int) -> Iterator[socket.socket]:
-        """A connection to a child that has started. Raises _NurseryGone when none does."""
+    def child(self, syntax: int) -> socket.socket:
+        """A connection to a child that has started, for a frame in that syntax or for PICTURES. Raises NurseryGone when none does."""
         ours, theirs = socket.socketpair()
-        with ours:
+        ours.settimeout(START_SECONDS)
+        try:
             with theirs:
-                try:
-                    socket.send_fds(self._control, [bytes([syntax])], [theirs.fileno()])
-                except OSError:
-                    raise _NurseryGone from None
-            ours.settimeout(START_SECONDS)
-            try:
-                started = ours.recv(1) == STARTED
-            except OSError:
-                started = False
-            if not started:
-                raise _NurseryGone
-            yield ours
+                socket.send_fds(self._control, [bytes([syntax])], [theirs.fileno()])
+            if ours.recv(1) == STARTED:
+                return ours
+        except OSError:
+            pass
+        ours.close()
+        raise NurseryGone
 
 
 _LOCK = threading.Lock()
-_running: list[_Nursery] = []
+_running: list[Nursery] = []
 
 
 def decode_apart(frame: bytes, stream: Stream, syntax: int) -> NDArray[Any]:
     """(height, width) uint8 or uint16 samples of one frame as its codestream holds them: unsigned, or two's complement.
 
-    `syntax` is the last part of the transfer syntax: 51 (JPEG Extended), 57, 70 (JPEG Lossless), 80, 81 (JPEG-LS), 90 or 91 (JPEG
-    2000). Raises TruncatedFile where the child fails or reaches a limit, UnsupportedDicom where the decoder of JPEG Lossless failed its
-    self-test.
+    `syntax` is the last part of the transfer syntax: 50 (JPEG of 8 bits), 51 (JPEG Extended of 12 bits), 57, 70 (JPEG Lossless), 80, 81
+    (JPEG-LS), 90 or 91 (JPEG 2000). Raises TruncatedFile where the child fails or reaches a limit, UnsupportedDicom where the decoder of
+    JPEG Lossless failed its self-test.
     """
-    try:
-        return _decoded(frame, stream, syntax)
-    except _NurseryGone:  # ended since the last frame: another one, once
-        return _decoded(frame, stream, syntax)
 
-
-def _decoded(frame: bytes, stream: Stream, syntax: int) -> NDArray[Any]:
-    nursery = _nursery()
-    if syntax in JPEG_LOSSLESS and not nursery.lossless_is_right:
-        raise UnsupportedDicom("JPEG Lossless, whose decoder fails its self-test on this machine", "another encoding")
-    try:
+    def decoded(nursery: Nursery) -> NDArray[Any]:
+        if syntax in JPEG_LOSSLESS and not nursery.lossless_is_right:
+            raise UnsupportedDicom("JPEG Lossless, whose decoder fails its self-test on this machine", "another encoding")
         return nursery.decoded(frame, stream, syntax)
-    except _NurseryGone:
+
+    return with_nursery(decoded)
+
+
+def with_nursery(do: Callable[[Nursery], T]) -> T:
+    """What `do` makes with the nursery of this process; where that has ended since it was last used, with another one, once."""
+    try:
+        return _once(do)
+    except NurseryGone:
+        return _once(do)
+
+
+def _once(do: Callable[[Nursery], T]) -> T:
+    nursery = _nursery()
+    try:
+        return do(nursery)
+    except NurseryGone:
         _forget(nursery)
         raise
 
 
 def warm_up() -> bool:
     """Start the nursery now; says whether the decoder of JPEG Lossless gives right values, else that syntax is refused."""
-    return _nursery().lossless_is_right
+    return with_nursery(lambda nursery: nursery.lossless_is_right)
 
 
-def _nursery() -> _Nursery:
+def _nursery() -> Nursery:
     with _LOCK:
         if _running and _running[0].owner != os.getpid():  # a fork's copy: its starter still uses it
             _running.clear()
         if not _running:
-            _running.append(_Nursery())
+            _running.append(Nursery())
         return _running[0]
 
 
-def _forget(nursery: _Nursery) -> None:
+def _forget(nursery: Nursery) -> None:
     with _LOCK:
         if nursery in _running:
             _running.remove(nursery)
             nursery.close()
+
+
+def _asked(connection: socket.socket, *parts: bytes) -> bytes:
+    """Send everything to a child that has started; the first byte of its answer, empty where it has ended without one. Raises OSError
+    where it ends meanwhile."""
+    connection.settimeout(WALL_SECONDS + 1)  # the child's own limit ends it first
+    for part in parts:
+        connection.sendall(part)
+    connection.shutdown(socket.SHUT_WR)
+    return connection.recv(1)
 
 
 def _filled(connection: socket.socket, samples: memoryview) -> bool:

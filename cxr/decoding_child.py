@@ -1,11 +1,13 @@
-"""The nursery: a warm process that forks one child per frame, and the body of that child. Run as a script by `cxr.decoding`.
+"""The nursery: a warm process that forks one child per frame or picture, and the body of that child. Run as a script by `cxr.decoding`.
 
 On some damaged streams gdcm's JPEG code ends the whole process by abort(), which no `except` survives, CharLS computes for seconds
-over a few kilobytes, and OpenJPEG allocates what a header asks for. So each frame is decoded by a process of its own with limits of
-memory, processor time and wall time, without the right to open a file or a connection. The nursery itself reads no byte of a film.
+over a few kilobytes, OpenJPEG allocates what a header asks for, and any decoder written in C may hold a flaw that nobody knows yet. So
+each is decoded by a process of its own with limits of memory, processor time and wall time, without the right to open a file or a
+connection. The nursery itself reads no byte of a film.
 
-Over the control socket (descriptor 0) comes one byte per frame, the last part of its transfer syntax, and with it the descriptor of
-a connection. Over that the child says STARTED, reads HEADER and the frame, and answers DECODED and the samples, or nothing.
+Over the control socket (descriptor 0) comes one byte, the last part of a frame's transfer syntax or PICTURES, and with it the descriptor
+of a connection. Over that the child says STARTED, reads HEADER and the frame, and answers DECODED and the samples, or nothing. A child for
+PNG and JPEG is used for several of them, one after the other (`cxr.raster_child`): a new one costs as much time as a small film.
 """
 
 import os
@@ -15,18 +17,33 @@ import socket
 import struct
 import sys
 from importlib import import_module
+from io import BytesIO
+from math import ceil
+from pathlib import Path
 from typing import Any
 
 HEADER = struct.Struct("<III")  # width, height, bits per sample
 MEMORY = 1536 * 1024 * 1024  # bytes of address space
 PROCESSOR_SECONDS, PIXELS_PER_SECOND, WALL_SECONDS = 2, 5_000_000, 10  # a lossless film takes a third of that on an old core
 STARTED, DECODED, DECODER_MISSING = b"S", b"D", b"M"
-GDCM, OPENJPEG = "gdcm", "openjpeg"
-DECODERS = {51: GDCM, 57: GDCM, 70: GDCM, 80: GDCM, 81: GDCM, 90: OPENJPEG, 91: OPENJPEG}
+GDCM, OPENJPEG, PILLOW = "gdcm", "openjpeg", "PIL.Image"
+PICTURES = 1
+DECODERS = {
+    50: PILLOW,
+    51: GDCM,
+    57: GDCM,
+    70: GDCM,
+    80: GDCM,
+    81: GDCM,
+    90: OPENJPEG,
+    91: OPENJPEG,
+    PICTURES: "cxr.raster_child",
+}
 
 
 def main() -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a child ended, and none stays a zombie
+    sys.path.append(str(Path(__file__).parents[1]))  # behind all others: `cxr`, of which a script in isolated mode knows nothing
     control = socket.socket(fileno=0)
     while True:
         message, connections, _, _ = socket.recv_fds(control, 1, 1)
@@ -42,9 +59,12 @@ def main() -> int:
 
 def _imported(name: str) -> Any:
     try:
-        return import_module(name)
+        module = import_module(name)
     except ImportError:
         return None
+    if name == PILLOW:
+        module.preinit()  # else it imports its formats when a first picture is opened, which a child cannot do
+    return module
 
 
 def _answer(connection: socket.socket, syntax: int, decoder: Any) -> None:
@@ -56,17 +76,31 @@ def _answer(connection: socket.socket, syntax: int, decoder: Any) -> None:
     if decoder is None:
         connection.sendall(DECODER_MISSING)
         return
+    if syntax == PICTURES:
+        decoder.serve(connection, limit_time)
+        return
     stream = bytearray()
     while block := connection.recv(1 << 20):
         stream += block
     width, height, bits = HEADER.unpack_from(stream)
-    seconds = PROCESSOR_SECONDS + width * height // PIXELS_PER_SECOND
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    limit_time(width * height)
     frame = bytes(stream[HEADER.size :])
-    decode = _with_gdcm if DECODERS[syntax] == GDCM else _with_openjpeg
+    decode = {GDCM: _with_gdcm, OPENJPEG: _with_openjpeg, PILLOW: _with_pillow}[DECODERS[syntax]]
     samples = decode(decoder, frame, width, height, bits, syntax)
     connection.sendall(DECODED)
     connection.sendall(samples)
+
+
+def limit_time(pixels: int) -> None:
+    """From now on this process may take what so many pixels may; with none, it may wait."""
+    used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+    seconds = ceil(used) + PROCESSOR_SECONDS + pixels // PIXELS_PER_SECOND
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+    signal.setitimer(signal.ITIMER_REAL, WALL_SECONDS if pixels else 0)
+
+
+def _with_pillow(pillow: Any, frame: bytes, width: int, height: int, bits: int, syntax: int) -> bytes:
+    return bytes(pillow.open(BytesIO(frame), formats=["JPEG"]).tobytes())
 
 
 def _with_openjpeg(openjpeg: Any, frame: bytes, width: int, height: int, bits: int, syntax: int) -> bytes:

@@ -25,20 +25,20 @@ from pydicom.uid import (
 )
 
 from cxr.decoding import decode_apart
-from cxr.decoding_child import DECODERS, GDCM, OPENJPEG
+from cxr.decoding_child import GDCM, OPENJPEG, PILLOW
 from cxr.errors import FileTooLarge, TruncatedFile, UnsupportedDicom
 from cxr.headers import Stream, j2k_header, jpeg_header
 from cxr.radiograph import Limits
 
-PILLOW = "pillow"
-# Transfer syntax → decoder: "" for none, a plugin of pydicom, or one that runs in a child process. Named, because the order of what
-# is installed would decide otherwise: of the two decoders of JPEG Lossless only gdcm undoes the modulo-65536 prediction right
-# (pylibjpeg-libjpeg issue 90). Pillow reads 8 bits of JPEG Extended, its 12 bits are gdcm's.
+RUN_LENGTHS, BASELINE = "pydicom", 50
+# Transfer syntax → decoder: "" for none, pydicom's own of run lengths, which is Python, or one that runs in a child process. Named,
+# because the order of what is installed would decide otherwise: of the two decoders of JPEG Lossless only gdcm undoes the modulo-65536
+# prediction right (pylibjpeg-libjpeg issue 90). Pillow reads 8 bits of JPEG Extended, its 12 bits are gdcm's.
 PLUGINS: dict[UID, str] = {
     ImplicitVRLittleEndian: "",
     ExplicitVRLittleEndian: "",
     ExplicitVRBigEndian: "",
-    RLELossless: "pydicom",
+    RLELossless: RUN_LENGTHS,
     JPEGBaseline8Bit: PILLOW,
     JPEGExtended12Bit: PILLOW,
     JPEGLossless: GDCM,
@@ -73,7 +73,7 @@ def stored_values(dataset: Dataset, limits: Limits) -> NDArray[np.integer[Any]]:
     decoded = _decoded(dataset, plugin, limits)
     # Bits above HighBit may hold overlays, bits below are padding (PS3.5, 8.1.1). Two shifts drop both and extend the sign; a
     # codestream holds bare values, whatever HighBit says of the uncompressed layout.
-    lowest = dataset.HighBit + 1 - dataset.BitsStored if plugin in ("", "pydicom") else 0
+    lowest = dataset.HighBit + 1 - dataset.BitsStored if plugin in ("", RUN_LENGTHS) else 0
     bits = dataset.BitsAllocated
     values = decoded.astype(f"i{bits // 8}" if dataset.PixelRepresentation else f"u{bits // 8}", copy=False)
     # Films are large, and most have nothing to drop.
@@ -92,16 +92,13 @@ def _decoded(dataset: Dataset, plugin: str, limits: Limits) -> NDArray[Any]:
             return np.frombuffer(dataset.PixelData, wide, pixels).reshape(dataset.Rows, dataset.Columns)
     else:
         frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-        if plugin == "pydicom":
+        if plugin == RUN_LENGTHS:
             _check_run_lengths(frame, dataset)
         else:
             stream = _checked_codestream(frame, dataset, plugin, limits)
-            if plugin in DECODERS.values() or stream.bits > 8:
-                return decode_apart(frame, stream, int(syntax.rsplit(".", 1)[1]))
-    decoder = get_decoder(syntax)
-    if plugin and plugin not in decoder.available_plugins:
-        raise ImportError(f"{syntax.name} needs the pydicom plugin {plugin}: install its package")
-    decoded, _ = decoder.as_array(dataset, index=0, raw=True, decoding_plugin=plugin, correct_unused_bits=False)
+            of_pillow = plugin == PILLOW and stream.bits == 8
+            return decode_apart(frame, stream, BASELINE if of_pillow else int(syntax.rsplit(".", 1)[1]))
+    decoded, _ = get_decoder(syntax).as_array(dataset, index=0, raw=True, decoding_plugin=plugin, correct_unused_bits=False)
     return np.asarray(decoded)
 
 

@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
@@ -30,6 +31,7 @@ PRECISIONS: dict[EngineName, tuple[Precision, ...]] = {
 _CONVERTER = "openvino.tools.ovc"
 # What OpenVINO has read and a graph still holds, by the digest of its content: one set of constants, however often it is compiled.
 _READ: WeakValueDictionary[str, Any] = WeakValueDictionary()
+_READING = threading.Lock()
 
 
 class Way(NamedTuple):
@@ -119,7 +121,8 @@ def _openvino(content: bytes, precision: Precision, threads: int, streams: int) 
         "NUM_STREAMS": 1,
     }
     digest = hashlib.sha256(content).hexdigest()
-    model = _READ.setdefault(digest, _READ.get(digest) or core.read_model(content))
+    with _READING:
+        model = _READ.setdefault(digest, _READ.get(digest) or core.read_model(content))
     compiled = [core.compile_model(model, "CPU", settings) for _ in range(streams)]
     turns = cycle(compiled)
     idle: deque[Any] = deque()  # a request must not be run twice at once, and costs more to make than to keep

@@ -18,13 +18,16 @@ class Limits:
     """Bounds that hold before anything is decoded: a few hundred bytes can ask for gigabytes.
 
     `max_bytes` of the file, `max_pixels` = width × height, `min_side` in pixels, `max_scans` of a progressive JPEG (each scan
-    walks over all pixels once more). A full-size DX film has about 3000 × 3000 = 9 million pixels.
+    walks over all pixels once more). A full-size DX film has about 3000 × 3000 = 9 million pixels. `files_per_decoder`: PNG
+    and JPEG are decoded by a disposable process that is thrown away after so many files, as each compressed DICOM frame always is by one of
+    its own; for files from strangers. 0: by this process.
     """
 
     max_bytes: int = 64 * 1024 * 1024
     max_pixels: int = 40_000_000
     min_side: int = 64
     max_scans: int = 100
+    files_per_decoder: int = 0
 
     def check_geometry(self, width: int, height: int) -> None:
         """Raises FilmTooSmall or FileTooLarge for a picture of `width` × `height` pixels."""

@@ -26,7 +26,7 @@ def read_raster(data: bytes, source: str, limits: Limits) -> Radiograph:
     16 bits stay 16 bits (Pillow's own conversion to "L" saturates them), EXIF rotation is applied, alpha is flattened on black,
     colour is accepted where it is gray in RGB. Raises FilmTooSmall, FileTooLarge, TruncatedFile, UnsupportedFormat, NotGray.
     """
-    header = _checked_header(data, source, limits)
+    header = checked_header(data, source, limits)
     with damage_named(f"a {source.upper()}"), _opened(data, source) as image:
         if header is not None and image.size != (header.width, header.height):
             raise TruncatedFile(f"a {source.upper()} that declares two sizes", "one size")
@@ -47,7 +47,7 @@ def read_raster(data: bytes, source: str, limits: Limits) -> Radiograph:
     return Radiograph(np.ascontiguousarray(pixels), bits, source, photometric, steps)
 
 
-def _checked_header(data: bytes, source: str, limits: Limits) -> Stream | None:
+def checked_header(data: bytes, source: str, limits: Limits) -> Stream | None:
     """Geometry from the header where the format has one at a fixed place; TIFF has none, Pillow reads its tags lazily."""
     if source == "tiff":
         return None

@@ -7,6 +7,8 @@ from cxr.errors import FileTooLarge, UnsupportedFormat
 from cxr.headers import JPEG_MAGIC, PNG_MAGIC
 from cxr.radiograph import Limits, Radiograph
 from cxr.raster import read_raster
+from cxr.raster_apart import read_raster_apart
+from cxr.raster_child import FORMATS
 
 __all__ = ["SERVED", "TRAINING", "Limits", "Radiograph", "read", "recognised"]
 
@@ -48,6 +50,8 @@ def read(data: bytes, limits: Limits = Limits(), formats: frozenset[str] = SERVE
         allowed = ", ".join(sorted(name.upper() for name in formats))
         raise UnsupportedFormat(found, allowed, "The content decides, not the file name: export the film in one of these.")
     if source != "dicom":
+        if limits.files_per_decoder and source in FORMATS:
+            return read_raster_apart(data, source, limits)
         return read_raster(data, source, limits)
     # Here: pydicom takes half a second to import, which a service that starts spends beside the loading of its graphs.
     from cxr.dicom import read_dicom

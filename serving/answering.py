@@ -6,7 +6,8 @@ from typing import TypeVar
 
 from fastapi import Request
 
-from cxr.bundle import Bundle, Prediction
+from cxr.bundle import Bundle
+from cxr.prediction import Prediction
 from cxr.reading import Limits
 from serving.answers import PredictionAnswer, Timings, answer
 from serving.errors import ProblemError

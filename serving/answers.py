@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
-from cxr.bundle import Prediction, TaskAnswer
 from cxr.evidence import inside, questions, shares, speaking_for
 from cxr.graphs import Precision
 from cxr.pipeline import Film
+from cxr.prediction import Prediction, TaskAnswer
 from cxr.quality import SENTENCES, Flag, flags
 from cxr.segmentation import Verdict
 from cxr.tasks import Task

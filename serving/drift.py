@@ -8,7 +8,8 @@ of films above the score that one training film in twenty exceeds (0.05 where no
 import threading
 from collections import Counter, deque
 
-from cxr.bundle import Bundle, Prediction
+from cxr.bundle import Bundle
+from cxr.prediction import Prediction
 
 WINDOW = 1000
 ENOUGH = 30  # films; the share among fewer says nothing

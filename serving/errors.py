@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
+from cxr.decoding import NurseryGone
 from cxr.errors import (
     FileTooLarge,
     FilmError,
@@ -132,6 +133,7 @@ def install(app: FastAPI) -> None:
     many where threads are few. What nobody foresaw is caught by `access.AccessMiddleware`."""
     app.add_exception_handler(ProblemError, _own)
     app.add_exception_handler(FilmError, _film)
+    app.add_exception_handler(NurseryGone, _no_process)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)
 
@@ -145,6 +147,12 @@ async def _film(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, FilmError)
     request.app.state.metrics.film_errors.labels(error.code).inc()
     return problem(request, error.code, **film_refusal(error))
+
+
+async def _no_process(request: Request, error: Exception) -> ProblemResponse:
+    """The host is short of memory or processes, which is no fault of the film or of the version."""
+    retry_after = {"Retry-After": str(math.ceil(request.app.state.settings.retry_seconds))}
+    return problem(request, "busy", "No process that decodes films can be started. Send the film again later.", retry_after)
 
 
 def film_refusal(error: FilmError) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-from cxr.bundle import Prediction
+from cxr.prediction import Prediction
 from serving.answers import ModelId, Timings
 from serving.readiness import Outcome
 

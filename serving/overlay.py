@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from cxr.bundle import Bundle, Prediction
+from cxr.bundle import Bundle
 from cxr.evidence import LABEL, WORSE, asked_of, over_film, questions, speaking_for
 from cxr.pipeline import Film
+from cxr.prediction import Prediction
 from cxr.tasks import Task
 from serving.answers import NOTICE
 from serving.errors import ProblemError

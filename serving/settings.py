@@ -95,6 +95,10 @@ class Settings(BaseSettings):
     max_pixels: int = Field(Limits().max_pixels, ge=1)
     """Largest film in pixels (width × height), judged from the header before anything is decoded."""
 
+    files_per_decoder: int = Field(32, ge=0)
+    """PNG and JPEG files that one process decodes, without files, connections or much memory, before it is thrown away: a flaw in a decoder
+    gives no more away than that process. 1: each in its own, for milliseconds more. 0: in the service, for a few less."""
+
     engine: Literal["auto", EngineName] = "auto"
     """What computes the graphs; "auto": whichever of the installed ones answers most golden films per second on this host, and rightly."""
 
@@ -150,7 +154,7 @@ class Settings(BaseSettings):
     @property
     def limits(self) -> Limits:
         """The bounds of one film."""
-        return Limits(max_bytes=self.max_bytes, max_pixels=self.max_pixels)
+        return Limits(max_bytes=self.max_bytes, max_pixels=self.max_pixels, files_per_decoder=self.files_per_decoder)
 
     @model_validator(mode="after")
     def _one_upload_fits(self) -> Self:

@@ -12,7 +12,7 @@ from pydicom import Dataset, config, dcmread
 from pydicom.uid import UID, generate_uid
 from pydicom.valuerep import validate_value
 
-from cxr.bundle import Prediction, TaskAnswer
+from cxr.prediction import Prediction, TaskAnswer
 from cxr.quality import flags
 from cxr.radiograph import damage_named
 from cxr.tasks import Task

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
-from cxr.bundle import Bundle, Prediction
+from cxr.bundle import Bundle
 from cxr.close_calls import iou, is_certain
 from cxr.errors import FilmError
 from cxr.graphs import EngineName, Precision
@@ -22,6 +22,7 @@ from cxr.manifest import MANIFEST, SEGMENTER, Manifest, read_manifest
 from cxr.measures import Seen
 from cxr.pipeline import Film, Looked, LungsNotFound, look, prepare_radiograph
 from cxr.precision import LEAST_IOU, Margins, Proof
+from cxr.prediction import Prediction
 from cxr.radiograph import Radiograph
 from cxr.reading import SERVED, read, recognised
 from cxr.segmentation import OnnxSegmenter

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr.bundle import Bundle, Prediction
+from cxr.bundle import Bundle
 from cxr.evidence import over_film, questions, speaking_for
+from cxr.prediction import Prediction
 from cxr.tasks import Task
 from training.data.cohorts.phantom import PhantomSpec
 from training.data.cohorts.phantom.acquisition import Exposure, expose

@@ -26,12 +26,12 @@ from benchmarks.serving import bare
 from benchmarks.serving.report import rate
 from benchmarks.serving.variants import VARIANTS, Predict, Work, quantised
 from benchmarks.side_by_side import side_by_side
-from cxr.bundle import TaskAnswer
 from cxr.close_calls import iou
 from cxr.errors import FilmError
 from cxr.graphs import Precision
 from cxr.manifest import read_manifest
 from cxr.precision import Proof
+from cxr.prediction import TaskAnswer
 from cxr.reading import SERVED, read, recognised
 from training.precision import prove
 

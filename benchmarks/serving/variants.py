@@ -11,7 +11,7 @@ import onnx
 from onnxruntime import quantization
 from PIL import Image
 
-from cxr.bundle import Bundle, Prediction
+from cxr.bundle import Bundle
 from cxr.close_calls import CloseCalls
 from cxr.engine import Engine
 from cxr.graphs import EngineName, Graph, Precision
@@ -19,6 +19,7 @@ from cxr.intensity import to_gray8
 from cxr.manifest import NETWORK, SEGMENTER
 from cxr.pipeline import look, prepare, prepare_radiograph
 from cxr.precision import Margins
+from cxr.prediction import Prediction
 from cxr.radiograph import Radiograph
 from cxr.reading import read, recognised
 from cxr.segmentation import MASK_SIZE, OnnxSegmenter

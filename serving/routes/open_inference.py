@@ -12,7 +12,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cxr.bundle import TaskAnswer
+from cxr.prediction import TaskAnswer
 from serving.answering import finished
 from serving.answers import NOTICE
 from serving.authorization import charge

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from cxr.bundle import Prediction
+from cxr.prediction import Prediction
 from serving.answering import explainable, finished
 from serving.answers import NOTICE, PredictionAnswer, Timings, answer
 from serving.overlay import OPACITY, draw, shown

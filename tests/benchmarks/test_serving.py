@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.serving.floor import Answer, Found, films_of
-from cxr.bundle import TaskAnswer
+from cxr.prediction import TaskAnswer
 from tests.serving.tiny_bundle import encoded, film
 
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr.bundle import Bundle, Prediction, TaskAnswer
+from cxr.bundle import Bundle
 from cxr.gate import Gate
+from cxr.prediction import Prediction, TaskAnswer
 from serving.drift import ENOUGH, WINDOW, Drift, distance
 from tests.serving.conftest import service
 from tests.serving.test_refusals import PNG
