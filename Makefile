@@ -5,7 +5,7 @@ MDMT := $(BIN)/mdmt
 export OMP_NUM_THREADS ?= 1
 # Two workers that each spin two threads cost twenty times on two cores, so threads are always set.
 
-.PHONY: demo smoke link test test-all test-platform check lock env up bench-training bench-prepare bench-grid bench-serving bench-gate bench-evidence real-cxr real-model real-lungs real-severity real-prognosis sample-size serve ui clean
+.PHONY: demo smoke link test test-long test-all test-platform check lock env up bench-training bench-prepare bench-grid bench-serving bench-gate bench-evidence real-cxr real-model real-lungs real-severity real-prognosis sample-size serve ui clean
 
 .venv/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -88,6 +88,10 @@ ui: .venv/.installed
 
 test: .venv/.installed
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# What CI runs besides: the tests of whole studies, kills, every backbone's export.
+test-long: .venv/.installed
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "long and not slow"
 
 test-all: .venv/.installed
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m ""

@@ -40,7 +40,13 @@ TABLE = {
 }
 PRETRAINED = "efficientnet_lite0"
 HEADS = {"densenet": "classifier", "efficientnet": "classifier", "mobilenet": "classifier.1"}  # the others: fc
+QUICK_TO_EXPORT = ("mobilenet_v2", "resnet18", "shufflenet_v2_x0_5")
 SLOW_TO_EXPORT = ("densenet161", "densenet169", "densenet201", "efficientnet_b1_pruned", "resnet101", "wide_resnet50_2")
+
+
+def exported(name: str) -> tuple[pytest.MarkDecorator, ...]:
+    """Marks of a test that exports that backbone, which takes seconds to a minute."""
+    return () if name in QUICK_TO_EXPORT else (pytest.mark.slow if name in SLOW_TO_EXPORT else pytest.mark.long,)
 
 
 def published_like(name: str) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -210,7 +216,7 @@ def test_tensors_that_do_not_fit_are_refused_by_name(how: str, said: str, tmp_pa
         build("resnet18", "imagenet", tmp_path)
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW_TO_EXPORT else ()) for n in NAMES])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=exported(name)) for name in NAMES])
 def test_the_exported_graph_computes_what_torch_computes_for_any_number_of_films(name: str, tmp_path: Path) -> None:
     network: Network = create(name, "scratch", (PROGNOSIS, SEVERITY), hidden=16, dropout=0.5, seed=0)
     films = np.random.default_rng(0).integers(0, 256, (5, 64, 64), dtype=np.uint8)

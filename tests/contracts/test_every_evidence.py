@@ -10,7 +10,7 @@ import torch
 
 from cxr.engine import EVIDENCE
 from cxr.tasks import PROGNOSIS, SEVERITY
-from tests.contracts.test_every_backbone import SLOW_TO_EXPORT
+from tests.contracts.test_every_backbone import exported
 from training.learning.backbones import NAMES
 from training.learning.evidence import evidence, seen
 from training.learning.network import Network, create, export_onnx
@@ -52,7 +52,7 @@ def test_the_closed_form_is_the_grad_cam_of_autograd(name: str) -> None:
         torch.testing.assert_close(got / scale, expected[task.name] / scale, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW_TO_EXPORT else ()) for n in NAMES])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=exported(name)) for name in NAMES])
 def test_the_graph_gives_it_beside_the_logits_only_when_asked(name: str, tmp_path: Path) -> None:
     network, films = network_of(name, 64)
     expected = grad_cam(network, films)
@@ -66,6 +66,7 @@ def test_the_graph_gives_it_beside_the_logits_only_when_asked(name: str, tmp_pat
             np.testing.assert_allclose(got, wanted, rtol=1e-2, atol=1e-3 * np.abs(wanted).max())
 
 
+@pytest.mark.long
 def test_a_network_that_sees_scrambled_films_shows_no_places(tmp_path: Path) -> None:
     network = create("shufflenet_v2_x0_5", "scratch", TASKS, hidden=16, dropout=0.5, seed=0, channels="scrambled")
     export_onnx(network, 64, tmp_path / "network.onnx")

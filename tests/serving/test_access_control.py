@@ -219,6 +219,7 @@ def test_each_film_of_a_batch_and_of_v2_counts_as_a_request(bundle_folder: Path,
             assert 3 <= int(refused.headers["Retry-After"]) <= 7  # eight films, two at once
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("asked", [100, pytest.param(1_000, marks=pytest.mark.slow)])
 def test_one_key_s_flood_leaves_another_s_requests_answered(bundle_folder: Path, tmp_path: Path, asked: int) -> None:
     file, data, ended = tmp_path / "keys.json", encoded(film()), threading.Event()

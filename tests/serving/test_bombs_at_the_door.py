@@ -84,6 +84,7 @@ def test_a_bomb_costs_the_service_a_fifth_of_a_second_and_32_mebibytes_at_most(w
     assert min(growths) <= MEBIBYTES * MIB
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bombs", [20, pytest.param(200, marks=pytest.mark.slow)])
 def test_beside_bombs_every_film_is_answered(bundle_folder: Path, bombs: int) -> None:
     files = [build() for build in BOMBS.values()] + [path.read_bytes() for path in CRASHERS] + [EMPTY] * 4

@@ -1,9 +1,11 @@
 """What is not answered, and how it is said."""
 
+import errno
 import io
 import json
 import logging
 import time
+from collections import deque
 from pathlib import Path
 
 import anyio
@@ -15,6 +17,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 import cxr.bundle  # noqa: F401 - so that every FilmError class of the house is known here
+from cxr import decoding, raster_apart
 from cxr.bundle import Bundle
 from cxr.errors import FilmError
 from serving.admission import Admission
@@ -66,6 +69,32 @@ def test_other_media_types_are_415_and_the_accepted_ones_are_listed(client: Test
 def test_a_compressed_body_is_415(client: TestClient) -> None:
     answer = client.post("/predict", content=encoded(film()), headers={**PNG, "content-encoding": "gzip"})
     assert_problem(answer, 415, "unsupported-media-type")
+
+
+def test_a_host_that_can_start_no_decoder_is_busy_and_says_when_to_come_again(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: object, **__: object) -> object:
+        raise OSError(errno.EAGAIN, "no more processes")
+
+    monkeypatch.setattr(raster_apart, "_idle", deque())
+    monkeypatch.setattr(decoding, "_running", [])
+    monkeypatch.setattr(decoding.subprocess, "Popen", none_left)
+    answer = client.post("/predict", content=encoded(film()), headers=PNG)
+    assert_problem(answer, 503, "busy")
+    assert int(answer.headers["Retry-After"]) >= 1
+    monkeypatch.undo()
+    assert client.post("/predict", content=encoded(film()), headers=PNG).status_code == 200
+
+
+@pytest.mark.parametrize("files", [0, 1, 32])
+def test_whoever_decodes_a_film_it_gets_the_same_answer(bundle_folder: Path, files: int) -> None:
+    bundle = Bundle(bundle_folder)
+    data = encoded(film(seed=4))
+    with service(loader(bundle_folder), files_per_decoder=files) as client:
+        answer = client.post("/predict", content=data, headers=PNG).json()
+    expected = bundle.predict(data).answers["prognosis"].probabilities
+    assert list(answer["prognosis"]["probabilities"].values()) == pytest.approx(expected, abs=1e-6)
 
 
 def test_unusable_films_are_422_each_by_its_own_type(client: TestClient) -> None:

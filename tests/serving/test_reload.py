@@ -25,6 +25,8 @@ from tests.serving.conftest import service
 from tests.serving.test_refusals import PNG
 from tests.serving.tiny_bundle import encoded, film, write_bundle
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 
 

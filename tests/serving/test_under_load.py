@@ -24,6 +24,8 @@ from serving.app import create_app
 from serving.settings import Settings
 from tests.serving.tiny_bundle import encoded, film, loader
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 PROCESS = """
 import json, sys

@@ -15,6 +15,8 @@ from tests.training.test_sharing import asked
 from training.sharing import kind_of_cpu
 from training.side_by_side import MeasuringFailed, OutOfMemory, kind_of, measure, side_by_side
 
+pytestmark = pytest.mark.long
+
 SMALLEST = asked("shufflenet_v2_x0_5", size=32, batch=4, device="cpu")
 
 

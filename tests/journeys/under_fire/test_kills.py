@@ -14,6 +14,8 @@ from tests.journeys.under_fire.ground import Ground, Runner, Tally, family, unit
 from training.protocol.job import Job
 from training.protocol.unit import Unit
 
+pytestmark = pytest.mark.long
+
 
 def fought(
     jobs: Sequence[Job], folder: Path, kills: int, dice: random.Random, longest: float, after: str, standing_in: bool

@@ -5,8 +5,12 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.journeys.under_fire.ground import Ground, Runner, Tally, events, unit
 from training.protocol.claims import ClaimTable
+
+pytestmark = pytest.mark.long
 
 SILENCE = 8.0  # seconds
 

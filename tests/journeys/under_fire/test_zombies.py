@@ -14,6 +14,8 @@ import pytest
 
 from tests.journeys.under_fire.ground import Ground, Runner, Tally, events, family, frozen, unit
 
+pytestmark = pytest.mark.long
+
 LEASE = 2.0
 
 

@@ -121,6 +121,7 @@ def studies(root: Path) -> dict[tuple[int, ...], Study]:
     return made
 
 
+@pytest.mark.long
 def test_reading_splitting_and_checking_all_release_subsets_takes_less_than_a_minute(
     studies: dict[tuple[int, ...], Study],
 ) -> None:

@@ -55,6 +55,7 @@ def test_a_films_bits_are_the_same_in_any_batch_and_any_order(order: list[int], 
     )
 
 
+@pytest.mark.long
 def test_a_films_bits_do_not_depend_on_the_number_of_threads() -> None:
     code = (
         "import hashlib, numpy as np, torch\n"

@@ -154,6 +154,7 @@ def test_holm_is_the_closure_of_bonferroni(ps: list[float]) -> None:
     assert [one.holm_p for one in family([of_p(p) for p in ps])] == pytest.approx(expected)
 
 
+@pytest.mark.long
 @given(ps=st.lists(st.floats(0, 1), min_size=1, max_size=24))
 @settings(max_examples=60, deadline=None)
 def test_holm_is_that_of_statsmodels(ps: list[float]) -> None:

@@ -26,6 +26,8 @@ from training.protocol.study import Study
 from training.settings import Training
 from training.tracking import Tracking, default_uri
 
+pytestmark = pytest.mark.long
+
 FILMS = 24
 READERS = tuple(f"{reader}-{column}" for reader in "SJ" for column in (*"ABCDEF", "Global"))
 TASKS = ("severity", *(zone.name for zone in ZONES), SECOND.name, *(zone.name for zone in SECOND_ZONES))

@@ -29,7 +29,7 @@ from training.learning.network import Network
 from training.learning.team import Team
 from training.settings import Training
 
-pytestmark = pytest.mark.timeout(900)  # many starts of torch, on cores that may be shared
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]  # many starts of torch, on cores that may be shared
 History = list[dict[str, float]]
 TOLERANCE = 1e-5  # relative, of every figure of every epoch; measured: 2e-7
 # 30 films in batches of 8 leave 6, in batches of 14 leave 2: too few to be cut among two or more.

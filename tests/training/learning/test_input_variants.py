@@ -59,6 +59,7 @@ def test_variants_change_neither_the_initial_weights_nor_their_names() -> None:
     assert all(torch.equal(value, other[name]) for name, value in plain.items())
 
 
+@pytest.mark.long
 def test_the_exported_graph_scrambles_and_leaves_out_the_normalisation_too(tmp_path: Path) -> None:
     both = create("shufflenet_v2_x0_5", "scratch", (PROGNOSIS, SEVERITY), 8, 0.0, 0, "none", "scrambled")
     films = np.random.default_rng(0).integers(0, 256, (3, 48, 48), dtype=np.uint8)

@@ -112,6 +112,7 @@ def test_resuming_equals_never_having_stopped_for_every_backbone_and_start(backb
     check(start, backbone, tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "changes",
     [

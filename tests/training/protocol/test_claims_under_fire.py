@@ -24,6 +24,8 @@ from training.protocol.claim import Busy, Claim, ClaimLost, Committed
 from training.protocol.claims import ClaimTable
 from training.protocol.lease import Lease
 
+pytestmark = pytest.mark.long
+
 # A fork server has neither the threads nor the connections of the test process, and imports SQLAlchemy once for all.
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([__name__])

@@ -20,6 +20,8 @@ from training.protocol.unit import Unit
 from training.runs import pruned
 from training.tracking import Tracking, default_uri
 
+pytestmark = pytest.mark.long
+
 
 class Quiet:
     """A view that remembers which units were trained."""

@@ -14,6 +14,8 @@ from training.protocol.estimate import expected_seconds
 from training.protocol.plan import Plan, make_plan
 from training.protocol.recipe import BackboneChoice, load_recipe
 
+pytestmark = pytest.mark.long
+
 CENTRES = {"A": 120, "B": 104, "C": 151, "D": 139, "E": 101, "F": 970}
 ALL = "release-1+2+3"
 

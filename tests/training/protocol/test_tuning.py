@@ -32,6 +32,8 @@ from training.runs import pruned
 from training.settings import Training
 from training.tracking import Tracking, default_uri
 
+pytestmark = pytest.mark.long
+
 COHORTS = (rows_only("aiforcovid", "prognosis", 2), rows_only("brixia", "severity", 4))
 PLACE, SIZE, NOWHERE = "all/cv-0", 32, Path("nowhere")
 RECIPE = tiny_recipe(

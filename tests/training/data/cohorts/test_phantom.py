@@ -61,6 +61,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.long
 def test_the_bytes_do_not_depend_on_the_number_of_workers(made: Path, tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     generate(tmp_path, TINY, workers=2, progress=lambda done, total: calls.append((done, total)))
