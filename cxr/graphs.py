@@ -31,7 +31,7 @@ PRECISIONS: dict[EngineName, tuple[Precision, ...]] = {
 _CONVERTER = "openvino.tools.ovc"
 # What OpenVINO has read and a graph still holds, by the digest of its content: one set of constants, however often it is compiled.
 _READ: WeakValueDictionary[str, Any] = WeakValueDictionary()
-_READING = threading.Lock()
+_READING, _IMPORTING = threading.Lock(), threading.Lock()
 
 
 class Way(NamedTuple):
@@ -146,10 +146,11 @@ def _openvino(content: bytes, precision: Precision, threads: int, streams: int) 
 
 def _quiet_openvino() -> Any:
     """OpenVINO without its converter, whose mere import reports to its makers over the network."""
-    if "openvino" in sys.modules:
-        return sys.modules["openvino"]
-    sys.modules[_CONVERTER] = None  # type: ignore[assignment]  # documented: importing it then fails, and OpenVINO goes on
-    try:
-        return importlib.import_module("openvino")
-    finally:
-        del sys.modules[_CONVERTER]
+    with _IMPORTING:  # graphs are compiled side by side, and `sys.modules` has a module before it is whole
+        if "openvino" in sys.modules:
+            return sys.modules["openvino"]
+        sys.modules[_CONVERTER] = None  # type: ignore[assignment]  # documented: importing it then fails, and OpenVINO goes on
+        try:
+            return importlib.import_module("openvino")
+        finally:
+            del sys.modules[_CONVERTER]

@@ -105,3 +105,14 @@ def test_openvino_is_loaded_without_what_reports_to_its_makers(folder: Path) -> 
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[] False"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_first_graphs_of_a_process_may_be_loaded_side_by_side(folder: Path, engine: str) -> None:
+    script = (
+        "from concurrent.futures import ThreadPoolExecutor; from pathlib import Path; from cxr.graphs import Graph; "
+        f"content = Path({str(folder / 'model.onnx')!r}).read_bytes(); "
+        f"print(len(list(ThreadPoolExecutor(4).map(lambda _: Graph(content, {engine!r}), range(4)))))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "4"
