@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from cxr import decoding, raster_apart
+from cxr.decoding import NurseryGone
 from serving import errors
 from serving.acceptance import FEWEST_GOLDEN, Acceptance
 from serving.access import AccessMiddleware
@@ -40,9 +41,9 @@ def create_app(settings: Settings, bundles: Source | Callable[[], LoadedBundle])
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.readiness.start()
-        threading.Thread(
-            target=_read_what_is_slow, args=(app.state.readiness, settings.files_per_decoder > 0), name="imports", daemon=True
-        ).start()
+        if settings.files_per_decoder:
+            threading.Thread(target=_start_decoder, name="decoder", daemon=True).start()
+        threading.Thread(target=_read_what_is_slow, args=(app.state.readiness,), name="imports", daemon=True).start()
         yield
         app.state.readiness.stop()
         app.state.admission.workers.close()
@@ -69,14 +70,24 @@ def create_app(settings: Settings, bundles: Source | Callable[[], LoadedBundle])
     return app
 
 
-def _read_what_is_slow(readiness: Readiness, apart: bool) -> None:
-    """Import what takes long where it holds up nothing: labelling and decoders of pictures beside the loading of the graphs, and readers
-    of DICOM, which few first films need, once a version is served. Decoders are tested: a wrong one of JPEG Lossless answers with wrong
-    pixels, not with an error."""
-    importlib.import_module("scipy.ndimage")
-    if apart:
+def _start_decoder() -> None:
+    """Have a process ready that decodes pictures, while the graphs are loaded: the first film would wait for its imports."""
+    try:
         raster_apart.warm_up()
+    except NurseryGone as error:
+        log.error("%s; films are answered 503 until then", error)
+
+
+def _read_what_is_slow(readiness: Readiness) -> None:
+    """Import what takes long where it holds up nothing: labelling beside the loading of the graphs, and readers of DICOM, which few
+    first films need, once a version is served. Decoders are tested: a wrong one of JPEG Lossless answers with wrong pixels, not with
+    an error."""
+    importlib.import_module("scipy.ndimage")
     readiness.first_look.wait()
     importlib.import_module("cxr.dicom")
-    if not decoding.warm_up():
+    try:
+        right = decoding.warm_up()
+    except NurseryGone:
+        return  # said above, and tested when the first film in this encoding comes
+    if not right:
         log.error("the decoder of JPEG Lossless fails its self-test: films in this encoding are refused")

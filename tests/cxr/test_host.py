@@ -35,6 +35,17 @@ def test_the_sooner_answer_wins(folder: Path, tmp_path: Path, monkeypatch: pytes
     assert host.fastest(folder, WAYS, tmp_path / "other.json") == Way("onnxruntime", "float32")
 
 
+def test_of_two_that_are_nearly_as_fast_the_first_is_taken_whatever_the_machine_s_mood(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways = (Way("onnxruntime", "float32"), Way("openvino", "float32"))
+    for seconds in (0.0101, 0.0099, 0.00953):
+        monkeypatch.setattr(host, "_timed", lambda _, way, s=seconds: {"onnxruntime": 0.01, "openvino": s}[way.engine])
+        assert host.fastest(folder, ways, tmp_path / f"{seconds}.json") == ways[0]
+    monkeypatch.setattr(host, "_timed", lambda *_: float("inf"))
+    assert host.fastest(folder, ways, tmp_path / "none.json") == ways[0]
+
+
 def test_a_lower_precision_that_is_slower_here_is_not_taken(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
