@@ -202,7 +202,8 @@ def test_beyond_capacity_requests_are_answered_or_refused_at_once_and_health_goe
     )  # buffers are first made in the first seconds
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.slow)])
+# A round lasts until the half-sent upload has had its time: a quarter of a minute.
+@pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 def test_sigterm_under_load_loses_no_request_and_ends_with_code_0(bundle_folder: Path, rounds: int) -> None:
     for _ in range(rounds):
         with process(bundle_folder, body_idle_seconds=30) as (service, address), ThreadPoolExecutor(1) as pool:
