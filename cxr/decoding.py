@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr import decoding_child
-from cxr.decoding_child import DECODED, DECODER_MISSING, DECODERS, HEADER, STARTED, WALL_SECONDS
+from cxr.decoding_child import DECODED, DECODER_MISSING, DECODERS, HEADER, STARTED, WALL_SECONDS, fill
 from cxr.errors import TruncatedFile, UnsupportedDicom
 from cxr.headers import Stream
 
@@ -87,10 +87,15 @@ class Nursery:
         sample = np.dtype(np.uint8 if stream.bits <= 8 else np.uint16)
         with self.child(syntax) as connection:
             try:
-                outcome = _asked(connection, HEADER.pack(stream.width, stream.height, stream.bits), frame)
+                connection.settimeout(WALL_SECONDS + 1)  # the child's own limit ends it first
+                connection.sendall(HEADER.pack(stream.width, stream.height, stream.bits))
+                connection.sendall(frame)
+                connection.shutdown(socket.SHUT_WR)
+                outcome = connection.recv(1)
                 # Allocated only now: a header alone must not cost us what it promises.
                 samples = np.empty((stream.height, stream.width) if outcome == DECODED else (0, 0), sample)
-                whole = outcome == DECODED and _filled(connection, samples.data.cast("B"))
+                until = time.monotonic() + WALL_SECONDS + 1
+                whole = outcome == DECODED and fill(connection, samples.data.cast("B"), until) and not connection.recv(1)
             except OSError:  # ended by a limit or by its decoder while we were sending
                 outcome, whole = b"", False
         if outcome == DECODER_MISSING:
@@ -172,25 +177,3 @@ def _forget(nursery: Nursery) -> None:
         if nursery in _running:
             _running.remove(nursery)
             nursery.close()
-
-
-def _asked(connection: socket.socket, *parts: bytes) -> bytes:
-    """Send everything to a child that has started; the first byte of its answer, empty where it has ended without one. Raises OSError
-    where it ends meanwhile."""
-    connection.settimeout(WALL_SECONDS + 1)  # the child's own limit ends it first
-    for part in parts:
-        connection.sendall(part)
-    connection.shutdown(socket.SHUT_WR)
-    return connection.recv(1)
-
-
-def _filled(connection: socket.socket, samples: memoryview) -> bool:
-    """Receive exactly as many bytes as there is room for; False when the child gives fewer or more, or takes too long."""
-    deadline = time.monotonic() + WALL_SECONDS + 1
-    received = 0
-    while received < len(samples):
-        count = connection.recv_into(samples[received:])
-        if count == 0 or time.monotonic() > deadline:
-            return False
-        received += count
-    return connection.recv(1) == b""

@@ -16,9 +16,10 @@ import signal
 import socket
 import struct
 import sys
+import time
 from importlib import import_module
 from io import BytesIO
-from math import ceil
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,10 @@ MEMORY = 1536 * 1024 * 1024  # bytes of address space
 PROCESSOR_SECONDS, PIXELS_PER_SECOND, WALL_SECONDS = 2, 5_000_000, 10  # a lossless film takes a third of that on an old core
 STARTED, DECODED, DECODER_MISSING = b"S", b"D", b"M"
 GDCM, OPENJPEG, PILLOW = "gdcm", "openjpeg", "PIL.Image"
-PICTURES = 1
+PICTURES, FORMATS = 1, ("png", "jpeg")
+REFUSED = b"R"
+REQUEST = struct.Struct("<IIIII")  # width, height, place in FORMATS, bytes of the file, and how many files one process is to have
+LENGTH = struct.Struct("<I")  # bytes of a JSON object
 DECODERS = {
     50: PILLOW,
     51: GDCM,
@@ -77,13 +81,14 @@ def _answer(connection: socket.socket, syntax: int, decoder: Any) -> None:
         connection.sendall(DECODER_MISSING)
         return
     if syntax == PICTURES:
-        decoder.serve(connection, limit_time)
+        decoder.serve(connection)
         return
     stream = bytearray()
     while block := connection.recv(1 << 20):
         stream += block
     width, height, bits = HEADER.unpack_from(stream)
-    limit_time(width * height)
+    seconds = PROCESSOR_SECONDS + width * height // PIXELS_PER_SECOND
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     frame = bytes(stream[HEADER.size :])
     decode = {GDCM: _with_gdcm, OPENJPEG: _with_openjpeg, PILLOW: _with_pillow}[DECODERS[syntax]]
     samples = decode(decoder, frame, width, height, bits, syntax)
@@ -91,12 +96,15 @@ def _answer(connection: socket.socket, syntax: int, decoder: Any) -> None:
     connection.sendall(samples)
 
 
-def limit_time(pixels: int) -> None:
-    """From now on this process may take what so many pixels may; with none, it may wait."""
-    used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-    seconds = ceil(used) + PROCESSOR_SECONDS + pixels // PIXELS_PER_SECOND
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
-    signal.setitimer(signal.ITIMER_REAL, WALL_SECONDS if pixels else 0)
+def fill(connection: socket.socket, room: memoryview, until: float = inf) -> bool:
+    """Receive as many bytes as there is room for; False where the other side gives fewer or takes longer than `until`, a monotonic time."""
+    received = 0
+    while received < len(room):
+        count = connection.recv_into(room[received:])
+        if count == 0 or time.monotonic() > until:
+            return False
+        received += count
+    return True
 
 
 def _with_pillow(pillow: Any, frame: bytes, width: int, height: int, bits: int, syntax: int) -> bytes:

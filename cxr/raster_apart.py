@@ -9,6 +9,7 @@ import json
 import os
 import select
 import socket
+import time
 from collections import deque
 from typing import Any, Final, NamedTuple
 
@@ -17,11 +18,10 @@ from PIL import Image
 
 from cxr import errors
 from cxr.decoding import with_nursery
-from cxr.decoding_child import DECODED, PICTURES, WALL_SECONDS
+from cxr.decoding_child import DECODED, FORMATS, LENGTH, PICTURES, REFUSED, REQUEST, WALL_SECONDS, fill
 from cxr.errors import FilmError, TruncatedFile
 from cxr.radiograph import Limits, Radiograph
 from cxr.raster import checked_header
-from cxr.raster_child import FORMATS, LENGTH, REFUSED, REQUEST, exactly
 
 MOST_TOLD = 4_096  # bytes of JSON
 SAMPLES = ("uint8", "uint16", "float32")
@@ -53,9 +53,8 @@ def read_raster_apart(data: bytes, source: str, limits: Limits) -> Radiograph:
     if header is None:
         raise ValueError(f"{source}: only PNG and JPEG are decoded apart")
     child = _child()
-    found = _answer(
-        child.connection, REQUEST.pack(header.width, header.height, FORMATS.index(source), len(data)), data, source, limits
-    )
+    request = REQUEST.pack(header.width, header.height, FORMATS.index(source), len(data), limits.files_per_decoder)
+    found = _answer(child.connection, request, data, source, limits)
     if found is None or child.files + 1 >= limits.files_per_decoder:
         child.connection.close()
     else:
@@ -69,11 +68,11 @@ def read_raster_apart(data: bytes, source: str, limits: Limits) -> Radiograph:
     return found
 
 
-def warm_up() -> None:
-    """Have a child ready, so that the first film does not wait for the imports of what decodes it."""
+def warm_up(files: int) -> None:
+    """Have a child ready that is to have so many files, so that the first film does not wait for the imports of what decodes it."""
     blank = io.BytesIO()
     Image.new("L", (64, 64)).save(blank, "PNG")
-    read_raster_apart(blank.getvalue(), "png", Limits(files_per_decoder=2))
+    read_raster_apart(blank.getvalue(), "png", Limits(files_per_decoder=files))
 
 
 def _child() -> _Child:
@@ -93,38 +92,41 @@ def _answer(connection: socket.socket, request: bytes, data: bytes, source: str,
         connection.settimeout(WALL_SECONDS + 1)  # the child's own limit ends it first
         connection.sendall(request)
         connection.sendall(data)
-        outcome = connection.recv(1)
+        outcome, until = connection.recv(1), time.monotonic() + WALL_SECONDS + 1
         if outcome == DECODED:
-            return _radiograph(connection, _said(connection), source, limits)
+            return _radiograph(connection, _said(connection, until), source, limits, until)
         if outcome == REFUSED:
-            return _refusal(_said(connection))
-    except (OSError, ValueError, KeyError, TypeError):
+            return _refusal(_said(connection, until))
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         pass
     return None
 
 
-def _said(connection: socket.socket) -> dict[str, Any]:
-    (length,) = LENGTH.unpack(exactly(connection, LENGTH.size) or bytes(LENGTH.size))
+def _said(connection: socket.socket, until: float) -> dict[str, Any]:
+    (length,) = LENGTH.unpack(_exactly(connection, LENGTH.size, until))
     if length > MOST_TOLD:
         raise ValueError("a child tells too much")
-    said: dict[str, Any] = json.loads(exactly(connection, length))
+    said: dict[str, Any] = json.loads(_exactly(connection, length, until))
     return said
+
+
+def _exactly(connection: socket.socket, size: int, until: float) -> bytearray:
+    found = bytearray(size)
+    if not fill(connection, memoryview(found), until):
+        raise ValueError("a child ended in the middle of its answer")
+    return found
 
 
 def _refusal(said: dict[str, Any]) -> FilmError:
     return REFUSALS[said["code"]](str(said["found"]), str(said["allowed"]), str(said["advice"]))
 
 
-def _radiograph(connection: socket.socket, said: dict[str, Any], source: str, limits: Limits) -> Radiograph:
+def _radiograph(connection: socket.socket, said: dict[str, Any], source: str, limits: Limits, until: float) -> Radiograph:
     height, width = (int(side) for side in said["shape"])
     limits.check_geometry(width, height)  # before anything is allocated
     if said["samples"] not in SAMPLES:
         raise ValueError("a child names other samples")
     pixels = np.empty((height, width), said["samples"])
-    got, view = 0, pixels.data.cast("B")
-    while got < len(view):
-        count = connection.recv_into(view[got:])
-        if not count:
-            raise ValueError("a child gives fewer samples")
-        got += count
+    if not fill(connection, pixels.data.cast("B"), until):
+        raise ValueError("a child gives fewer samples")
     return Radiograph(pixels, int(said["bits"]), source, str(said["photometric"]), tuple(map(str, said["transforms"])))

@@ -1,28 +1,26 @@
 """The part of `cxr.decoding_child` that decodes PNG and JPEG: what a child answers to `cxr.raster_apart`.
 
-A request is REQUEST (width and height that the header promises, format, bytes of the file) and the file. The answer is DECODED, the
-length of a JSON object as LENGTH packs it, that object and the samples; or REFUSED and why, in the same way.
+A request is REQUEST and the file. The answer is DECODED, the length of a JSON object as LENGTH packs it, that object and the samples; or
+REFUSED and why, in the same way.
 """
 
 import json
+import resource
+import signal
 import socket
-import struct
 import sys
-from collections.abc import Callable
 from importlib import import_module
+from math import ceil
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from cxr.decoding_child import DECODED
+from cxr import decoding_child
+from cxr.decoding_child import DECODED, FORMATS, LENGTH, PIXELS_PER_SECOND, PROCESSOR_SECONDS, REFUSED, REQUEST, fill
 from cxr.errors import FilmError
 from cxr.radiograph import Limits
 from cxr.raster import read_raster
-
-REFUSED = b"R"
-FORMATS = ("png", "jpeg")
-REQUEST, LENGTH = struct.Struct("<IIII"), struct.Struct("<I")
 
 # What Pillow imports when it first needs it, and a child could not: it opens no file.
 Image.preinit()
@@ -30,28 +28,30 @@ for _name in ("MpoImagePlugin", "TiffImagePlugin"):  # a JPEG of several picture
     import_module(f"PIL.{_name}")
 
 
-def serve(connection: socket.socket, limit_time: Callable[[int], None]) -> None:
-    """One file after the other until the parent hangs up; `limit_time` is told the pixels of each, and 0 before the wait for the next."""
-    limit_time(0)
-    while request := exactly(connection, REQUEST.size):
-        width, height, form, size = REQUEST.unpack(request)
-        limit_time(width * height)
-        for part in _told(bytes(exactly(connection, size)), FORMATS[form], width, height):
+def serve(connection: socket.socket) -> None:
+    """One file after the other until the parent hangs up. The wait for the next is not limited."""
+    request = bytearray(REQUEST.size)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    while fill(connection, memoryview(request)):
+        width, height, form, size, files = REQUEST.unpack(request)
+        _limit_time(width * height, files)
+        data = bytearray(size)
+        if not fill(connection, memoryview(data)):
+            return
+        for part in _told(bytes(data), FORMATS[form], width, height):
             connection.sendall(part)
-        limit_time(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def exactly(connection: socket.socket, size: int) -> bytearray:
-    """So many bytes; none where the other side has hung up before the first. Raises ValueError where it does in the middle."""
-    found, got = bytearray(size), 0
-    while got < size:
-        count = connection.recv_into(memoryview(found)[got:])
-        if not count:
-            if got:
-                raise ValueError("the other side ended in the middle")
-            return bytearray()
-        got += count
-    return found
+def _limit_time(pixels: int, files: int) -> None:
+    """What a file of so many pixels may take from now on; and, for good from the first file on, what so many files may take together."""
+    wall = decoding_child.WALL_SECONDS
+    used = ceil(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]))
+    known = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    together = files * (wall + 1) if known == resource.RLIM_INFINITY else known
+    seconds = min(used + PROCESSOR_SECONDS + pixels // PIXELS_PER_SECOND, together)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, together))
+    signal.setitimer(signal.ITIMER_REAL, wall)
 
 
 def _told(data: bytes, source: str, width: int, height: int) -> tuple[bytes | memoryview, ...]:

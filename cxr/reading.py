@@ -3,12 +3,12 @@
 The file name and the declared content type are never looked at: a text file named .png is text.
 """
 
+from cxr.decoding_child import FORMATS
 from cxr.errors import FileTooLarge, UnsupportedFormat
 from cxr.headers import JPEG_MAGIC, PNG_MAGIC
 from cxr.radiograph import Limits, Radiograph
 from cxr.raster import read_raster
 from cxr.raster_apart import read_raster_apart
-from cxr.raster_child import FORMATS
 
 __all__ = ["SERVED", "TRAINING", "Limits", "Radiograph", "read", "recognised"]
 

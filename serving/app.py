@@ -42,7 +42,7 @@ def create_app(settings: Settings, bundles: Source | Callable[[], LoadedBundle])
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.readiness.start()
         if settings.files_per_decoder:
-            threading.Thread(target=_start_decoder, name="decoder", daemon=True).start()
+            threading.Thread(target=_start_decoder, args=(settings.files_per_decoder,), name="decoder", daemon=True).start()
         threading.Thread(target=_read_what_is_slow, args=(app.state.readiness,), name="imports", daemon=True).start()
         yield
         app.state.readiness.stop()
@@ -70,10 +70,10 @@ def create_app(settings: Settings, bundles: Source | Callable[[], LoadedBundle])
     return app
 
 
-def _start_decoder() -> None:
+def _start_decoder(files: int) -> None:
     """Have a process ready that decodes pictures, while the graphs are loaded: the first film would wait for its imports."""
     try:
-        raster_apart.warm_up()
+        raster_apart.warm_up(files)
     except NurseryGone as error:
         log.error("%s; films are answered 503 until then", error)
 
@@ -86,8 +86,7 @@ def _read_what_is_slow(readiness: Readiness) -> None:
     readiness.first_look.wait()
     importlib.import_module("cxr.dicom")
     try:
-        right = decoding.warm_up()
-    except NurseryGone:
-        return  # said above, and tested when the first film in this encoding comes
-    if not right:
-        log.error("the decoder of JPEG Lossless fails its self-test: films in this encoding are refused")
+        if not decoding.warm_up():
+            log.error("the decoder of JPEG Lossless fails its self-test: films in this encoding are refused")
+    except NurseryGone as error:
+        log.error("%s; films in compressed DICOM are answered 503 until then", error)

@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 
 from cxr import raster_apart
+from cxr.decoding_child import LENGTH, REQUEST
 from cxr.errors import FilmError, TruncatedFile
-from cxr.raster_child import LENGTH
 from cxr.reading import Limits, read
 from tests.cxr.dicoms import jpeg, phantom
 from tests.cxr.encodings import saved
@@ -146,6 +146,8 @@ LIES: dict[str, bytes] = {
     "a length without text": b"D" + LENGTH.pack(100),
     "a text of four gigabytes": b"D" + LENGTH.pack(2**32 - 1),
     "no json": b"D" + LENGTH.pack(4) + b"{{{{",
+    "json of a thousand brackets": b"D" + LENGTH.pack(4_000) + b"[" * 4_000,
+    "endless sides": b"D" + told(SHOWN | {"shape": [float("inf"), 96]}),
     "json of another kind": b"D" + told([1, 2]),
     "forty thousand million pixels": b"D" + told(SHOWN | {"shape": [200_000, 200_000]}),
     "negative sides": b"D" + told(SHOWN | {"shape": [-80, -96]}),
@@ -165,7 +167,7 @@ def test_a_child_that_a_file_has_taken_over_is_believed_nothing(name: str, monke
         with theirs:
             theirs.settimeout(5)
             received = 0
-            while received < 16 + len(FILMS["png"]()):
+            while received < REQUEST.size + len(FILMS["png"]()):
                 received += len(theirs.recv(1 << 16))
             theirs.sendall(LIES[name])
 
@@ -177,9 +179,33 @@ def test_a_child_that_a_file_has_taken_over_is_believed_nothing(name: str, monke
     assert not children() and ours.fileno() == -1, "and is not asked again"
 
 
+def test_a_child_that_answers_drop_by_drop_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()
+    monkeypatch.setattr(raster_apart, "_child", lambda: raster_apart._Child(ours, 0, os.getpid()))
+    monkeypatch.setattr(raster_apart, "WALL_SECONDS", 0)
+
+    def drip() -> None:
+        with theirs:
+            theirs.sendall(b"D" + told(SHOWN))
+            for _ in range(300):  # half a minute, each drop well within the time limit of one
+                try:
+                    theirs.sendall(b"0")
+                except OSError:
+                    return
+                time.sleep(0.1)
+
+    dripping = threading.Thread(target=drip)
+    dripping.start()
+    begun = time.monotonic()
+    with pytest.raises(TruncatedFile):
+        read(FILMS["png"](), APART)
+    assert time.monotonic() - begun < 10
+    dripping.join()
+
+
 # A child's own functions with a shorter limit, and a decoder that never comes back in the place of Pillow.
 HANGS = """
-import os, socket, struct, time
+import os, socket, time
 from cxr import decoding_child, raster_child
 
 decoding_child.WALL_SECONDS = 1
@@ -194,7 +220,7 @@ theirs.close()
 assert ours.recv(1) == decoding_child.STARTED
 time.sleep(1.5)  # waiting for a file is not counted
 begun = time.monotonic()
-ours.sendall(struct.pack("<IIII", 80, 96, 0, 3) + b"png")
+ours.sendall(decoding_child.REQUEST.pack(80, 96, 0, 3, 8) + b"png")
 assert ours.recv(1) == b""
 print(-os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), time.monotonic() - begun)
 """
