@@ -74,13 +74,14 @@ def _slots(asleep: SlotTimes, count: int, seconds: int) -> list[str]:
     return [
         "## Loss to scheduling",
         f"{count} units that sleep for {seconds} s on {SLOTS} slots: {1000 * asleep.overhead:.0f} ms of slot time per unit beside the "
-        f"sleep, {100 * _loss(asleep, seconds):.2f} %; between the end of a training and the next claim "
-        f"{1000 * median(asleep.gaps):.0f} ms (median), {1000 * max(asleep.gaps):.0f} ms at most.",
+        f"sleep, {100 * _loss(asleep.overhead, seconds):.2f} %. A worker's first unit pays for the imports of what trains; the others "
+        f"take {1000 * asleep.warm:.0f} ms beside their sleep, {100 * _loss(asleep.warm, seconds):.2f} %. Between the end of a "
+        f"training and the next claim {1000 * median(asleep.gaps):.0f} ms (median), {1000 * max(asleep.gaps):.0f} ms at most.",
     ]
 
 
-def _loss(asleep: SlotTimes, seconds: int) -> float:
-    return asleep.overhead / (seconds + asleep.overhead)
+def _loss(overhead: float, seconds: int) -> float:
+    return overhead / (seconds + overhead)
 
 
 def _warm(warm: warmth.Warmth) -> list[str]:
@@ -121,9 +122,20 @@ def _studies(studies: Sequence[dict[str, Any]]) -> list[str]:
     rows = []
     for one in sorted(studies, key=lambda one: one["at"]):
         each = one["wall"] / one["units"]
-        taken = f"{one['wall']:.0f}", f"{one['cpu']:.0f}", f"{each:.2f}", f"{slowest / each:.2f}×"
+        busy = one["cpu"] / one["wall"] / one["workers"]
+        taken = f"{one['wall']:.0f}", f"{one['cpu']:.0f}", f"{100 * busy:.0f} %", f"{each:.2f}", f"{slowest / each:.2f}×"
         rows.append((one["commit"], one["at"], one["units"], one["workers"], *taken))
-    header = ("code", "timed at", "units", "workers", "wall, s", "own CPU, s", "wall per unit, s", "against the slowest")
+    header = (
+        "code",
+        "timed at",
+        "units",
+        "workers",
+        "wall, s",
+        "own CPU, s",
+        "of its cores",
+        "wall per unit, s",
+        "against the slowest",
+    )
     return [
         "## A study of small units",
         "`mdmt run` of the same recipe (`benchmarks.grid.protocol`), films prepared before the clock starts; "
@@ -133,7 +145,7 @@ def _studies(studies: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def goals_of(asleep: SlotTimes, seconds: int, warm: warmth.Warmth, packed: Sequence[packing.Packed]) -> list[Goal]:
-    loss, worst = 100 * _loss(asleep, seconds), min(one.gain for one in packed)
+    loss, worst = 100 * _loss(asleep.overhead, seconds), min(one.gain for one in packed)
     return [
         Goal("next unit in ≤ 0.2 s", f"{warm.next:.2f} s", warm.next <= 0.2),
         Goal(f"≤ 2 % of slot time with units of {seconds} s", f"{loss:.2f} %", loss <= 2),

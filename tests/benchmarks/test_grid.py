@@ -26,9 +26,9 @@ def test_the_study_has_200_units_and_names_only_what_it_sets() -> None:
 
 def test_verdicts_are_computed_from_the_figures() -> None:
     shared = [Packed("resnet18", 96, 32, 90, 150, 165)]
-    good = goals_of(SlotTimes(0.1, (0.05,)), 60, Warmth(5, 0.05, 0.1), shared)
+    good = goals_of(SlotTimes(0.1, 0.06, (0.05,)), 60, Warmth(5, 0.05, 0.1), shared)
     assert [goal.reached for goal in good] == [True] * 3
-    bad = goals_of(SlotTimes(2.0, (1.5,)), 60, Warmth(5, 0.5, 0.1), [Packed("resnet18", 96, 32, 90, 170, 165)])
+    bad = goals_of(SlotTimes(2.0, 1.6, (1.5,)), 60, Warmth(5, 0.5, 0.1), [Packed("resnet18", 96, 32, 90, 170, 165)])
     assert [goal.reached for goal in bad] == [False] * 3
     assert "loses against" in "\n".join(_packing([Packed("resnet18", 96, 32, 90, 170, 165)]))
 
@@ -40,8 +40,8 @@ def test_studies_are_compared_by_wall_time_per_unit() -> None:
     ]
     table = "\n".join(_studies(json.loads(json.dumps(rows))))
     assert (
-        "| old | 2026-11-01 | 200 | 2 | 400 | 700 | 2.00 | 1.00× |" in table
-        and "| new | 2026-11-02 | 200 | 2 | 200 | 350 | 1.00 | 2.00× |" in table
+        "| old | 2026-11-01 | 200 | 2 | 400 | 700 | 88 % | 2.00 | 1.00× |" in table
+        and "| new | 2026-11-02 | 200 | 2 | 200 | 350 | 88 % | 1.00 | 2.00× |" in table
     )
     assert "before and after" in table and "no figure of before" in "\n".join(_studies(rows[1:]))
 
