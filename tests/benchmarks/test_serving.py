@@ -1,9 +1,14 @@
-"""What a variant changes is counted film by film; films are spread over all there are, and what cannot be read is left out."""
+"""What a variant changes is counted film by film; films are spread over all there are, and what cannot be read is left out; a contender's
+memory is that of all its processes."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.serving.contenders import Running
 from benchmarks.serving.floor import Answer, Found, films_of
 from cxr.prediction import TaskAnswer
 from tests.serving.tiny_bundle import encoded, film
@@ -33,3 +38,17 @@ def test_films_are_spread_over_all_that_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no film")
     assert [path.stem for path in films_of([tmp_path], 3)] == ["0", "3", "7"]
     assert len(films_of([tmp_path], 100)) == 9
+
+
+def test_memory_counts_processes_that_were_started_with_a_bare_environment() -> None:
+    token = f"{os.getpid()}-ours"
+    hold = "held = b'x' * (40 << 20); print('ready', flush=True); input()"
+    start = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {hold!r}], env={{}}, start_new_session=True)"
+    with subprocess.Popen(
+        [sys.executable, "-c", start], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"BENCH_TOKEN": token}
+    ) as service:
+        assert service.stdin is not None and service.stdout is not None
+        assert service.stdout.readline() == b"ready\n"
+        assert Running(0, 0.0, token).memory() > 40
+        service.stdin.close()
+    assert Running(0, 0.0, token).memory() == 0
