@@ -6,6 +6,15 @@ PHANTOM_COHORTS = (
     CohortSource(name="aiforcovid", reader="aiforcovid", path="AIforCOVID"),
     CohortSource(name="brixia", reader="brixia", path="BRIXIA"),
 )
+PUBLIC_FOLDERS = ("data/real-cxr", "../shared/data/real-cxr")  # where a clone finds the public films (docs/public-data.md)
+
+
+def public_films(part: str, **options: object) -> CohortSource:
+    """The public films with an outcome (`part` "prognosis") or with a Brixia score ("severity")."""
+    return CohortSource(name=part, reader="public_cxr", path=".", options={"part": part, **options})
+
+
+PUBLIC_COHORTS = (public_films("prognosis"), public_films("severity"))
 # AIforCOVID grew in three releases (paper, section 3.1); each subset is the data set as it stood after one of them.
 RELEASES = (
     Subset(name="release-1", keep={"aiforcovid": {"release": ("1",)}}),

@@ -11,7 +11,8 @@ Expected  not measured yet. Prognosis as in `real-cxr` and for its reasons no ev
 from cxr.pipeline import PipelineSpec
 from cxr.tasks import PROGNOSIS, SECOND, SECOND_ZONES, SEVERITY, ZONES
 from training.protocol.experiments import Experiment
-from training.protocol.recipe import SERVED, BackboneChoice, CohortSource, Recipe, Scheme, SegmenterChoice
+from training.protocol.recipe import SERVED, BackboneChoice, Recipe, Scheme, SegmenterChoice
+from training.protocol.recipes import PUBLIC_COHORTS, PUBLIC_FOLDERS
 from training.settings import Training
 
 SCORES = (SEVERITY.name, SECOND.name, *(zone.name for zone in (*ZONES, *SECOND_ZONES)))
@@ -28,11 +29,8 @@ def recipe() -> Recipe:
     return Recipe(
         name="real",
         description="328 public films with an outcome, 136 with scores of two radiologists; zones are learnt along; 5-fold CV by patient",
-        data=("data/real-cxr", "../shared/data/real-cxr"),
-        cohorts=(
-            CohortSource(name="prognosis", reader="public_cxr", path=".", options={"part": "prognosis"}),
-            CohortSource(name="severity", reader="public_cxr", path=".", options={"part": "severity"}),
-        ),
+        data=PUBLIC_FOLDERS,
+        cohorts=PUBLIC_COHORTS,
         segmenter=SegmenterChoice(preset="real"),
         pipeline=PipelineSpec(size=160),
         backbones=(BackboneChoice(name="efficientnet_lite0", weights="imagenet"),),

@@ -8,7 +8,8 @@ Expected  AUC of prognosis about 0.9 from ImageNet weights and 0.8 from scratch,
 """
 
 from cxr.pipeline import PipelineSpec
-from training.protocol.recipe import BackboneChoice, CohortSource, Recipe, Scheme, SegmenterChoice
+from training.protocol.recipe import BackboneChoice, Recipe, Scheme, SegmenterChoice
+from training.protocol.recipes import PUBLIC_COHORTS, PUBLIC_FOLDERS
 from training.settings import Training
 
 
@@ -16,11 +17,8 @@ def recipe() -> Recipe:
     return Recipe(
         name="real-cxr",
         description="public films: 328 with an outcome, 136 with a Brixia score; 5-fold CV",
-        data=("data/real-cxr", "../shared/data/real-cxr"),
-        cohorts=(
-            CohortSource(name="prognosis", reader="public_cxr", path=".", options={"part": "prognosis"}),
-            CohortSource(name="severity", reader="public_cxr", path=".", options={"part": "severity"}),
-        ),
+        data=PUBLIC_FOLDERS,
+        cohorts=PUBLIC_COHORTS,
         segmenter=SegmenterChoice(preset="real"),
         pipeline=PipelineSpec(size=160),
         backbones=(

@@ -12,18 +12,16 @@ Expected  V7: Dice 0.951 (95 % interval 0.937 to 0.961) on 43 held-out films, tw
 """
 
 from cxr.pipeline import PipelineSpec
-from training.protocol.recipe import CohortSource, Recipe, Scheme, SegmenterChoice
+from training.protocol.recipe import Recipe, Scheme, SegmenterChoice
+from training.protocol.recipes import PUBLIC_COHORTS, PUBLIC_FOLDERS
 
 
 def recipe() -> Recipe:
     return Recipe(
         name="real-lungs",
         description="the lung U-Net and the input gate on public films; no network is trained on outcomes or scores",
-        data=("data/real-cxr", "../shared/data/real-cxr"),
-        cohorts=(
-            CohortSource(name="prognosis", reader="public_cxr", path=".", options={"part": "prognosis"}),
-            CohortSource(name="severity", reader="public_cxr", path=".", options={"part": "severity"}),
-        ),
+        data=PUBLIC_FOLDERS,
+        cohorts=PUBLIC_COHORTS,
         segmenter=SegmenterChoice(preset="real"),
         pipeline=PipelineSpec(size=160),
         backbones=(),

@@ -12,7 +12,8 @@ from typing import Any
 from cxr.pipeline import PipelineSpec
 from cxr.tasks import ZONES
 from training.protocol.experiments import Experiment
-from training.protocol.recipe import BackboneChoice, CohortSource, Recipe, Scheme, SegmenterChoice, Subset
+from training.protocol.recipe import BackboneChoice, Recipe, Scheme, SegmenterChoice, Subset
+from training.protocol.recipes import PUBLIC_COHORTS, PUBLIC_FOLDERS, public_films
 from training.settings import Training
 
 BACKBONES = (
@@ -32,13 +33,11 @@ WITH_ZONES = Experiment(
 
 
 def recipe(**changes: Any) -> Recipe:
-    prognosis = CohortSource(name="prognosis", reader="public_cxr", path=".", options={"part": "prognosis"})
-    severity = CohortSource(name="severity", reader="public_cxr", path=".", options={"part": "severity"})
     return Recipe(**({
         "name": "real-prognosis",
         "description": "328 public films with an outcome, 136 with a Brixia score; CV by patient and leaving centres out",
-        "data": ("data/real-cxr", "../shared/data/real-cxr"),
-        "cohorts": (prognosis, severity),
+        "data": PUBLIC_FOLDERS,
+        "cohorts": PUBLIC_COHORTS,
         "segmenter": SegmenterChoice(preset="real"),
         "pipeline": PipelineSpec(size=96),
         "backbones": BACKBONES,
@@ -60,7 +59,6 @@ def variants() -> dict[str, Recipe]:
     """Zones as further tasks; the honest films; controls: what is left when the label, or all but the lungs, is taken away."""
     once = (Scheme(kind="cv", folds=5),)
     alone: dict[str, Any] = {"backbones": BACKBONES[:1], "schemes": once, "experiments": ("stl-prognosis",), "evidence": None}
-    shuffled = CohortSource(name="prognosis", reader="public_cxr", path=".", options={"part": "prognosis", "shuffled": True})
     given = {
         "zones": {
             "description": "zones as further tasks of MDMT",
@@ -77,6 +75,10 @@ def variants() -> dict[str, Recipe]:
             "evidence": None,
         },
         "masked": alone | {"description": "lungs alone", "pipeline": PipelineSpec(size=96, crop="masked")},
-        "shuffled": alone | {"description": "outcomes shuffled among patients", "cohorts": (shuffled, recipe().cohorts[1])},
+        "shuffled": alone
+        | {
+            "description": "outcomes shuffled among patients",
+            "cohorts": (public_films("prognosis", shuffled=True), PUBLIC_COHORTS[1]),
+        },
     }
     return {name: recipe(name=f"real-prognosis+{name}", **changes) for name, changes in given.items()}

@@ -14,7 +14,8 @@ from typing import Any
 from cxr.pipeline import PipelineSpec
 from cxr.tasks import SECOND, SECOND_ZONES, SEVERITY, ZONES
 from training.protocol.experiments import Experiment
-from training.protocol.recipe import BackboneChoice, CohortSource, Recipe, Scheme, SegmenterChoice
+from training.protocol.recipe import BackboneChoice, Recipe, Scheme, SegmenterChoice
+from training.protocol.recipes import PUBLIC_COHORTS, PUBLIC_FOLDERS
 from training.settings import Training
 
 LITE0 = BackboneChoice(name="efficientnet_lite0", weights="imagenet")
@@ -46,8 +47,8 @@ def recipe(**changes: Any) -> Recipe:
     return Recipe(**({
         "name": "real-severity",
         "description": "136 public films with Brixia scores; 5-fold CV by patient, twice",
-        "data": ("data/real-cxr", "../shared/data/real-cxr"),
-        "cohorts": (CohortSource(name="severity", reader="public_cxr", path=".", options={"part": "severity"}),),
+        "data": PUBLIC_FOLDERS,
+        "cohorts": PUBLIC_COHORTS[1:],
         "headline": "severity",
         "segmenter": SegmenterChoice(preset="real"),
         "pipeline": PipelineSpec(size=160),
