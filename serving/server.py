@@ -51,7 +51,7 @@ def serve(
     """
     check_open(settings, host)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold films
-    keep_little()
+    keep_little(settings.workers)
     config = _config(settings, load_bundle, host, port, LOGGING)
     listener = bound(config)
     listener.listen(config.backlog)  # before the port is told: who connects at once waits instead of being refused

@@ -145,9 +145,7 @@ def running(name: str, networks: Networks, first: load.Request) -> Iterator[Runn
     }
     # `mlflow models serve` starts uvicorn by its name.
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
-    if name == "ours":
-        environment["MALLOC_ARENA_MAX"] = "2"  # as our image sets it
-    else:
+    if name != "ours":
         environment.pop("OMP_NUM_THREADS", None)  # as they come: torch takes what it finds
     arguments = command(name, networks, port)
     log = networks.bundle.parent / f"{name}.log"

@@ -8,7 +8,7 @@ import torch
 
 from cxr import tasks as known
 from cxr.tasks import AGE, PROGNOSIS, SEVERITY, Task
-from tests.training.learning.test_fitting import PLAIN, tiny_backbone, training
+from tests.training.learning.tiny import PLAIN, tiny_backbone, training
 from training.data.samples import Samples, assemble
 from training.learning.fitting import evaluate_loss, fit, predict
 from training.learning.network import Network

@@ -17,7 +17,7 @@ from cxr.tasks import PROGNOSIS, SEVERITY
 from tests.cxr.dicoms import dicom
 from tests.serving.conftest import service
 from tests.serving.tiny_bundle import SPEC, TEMPERATURES, encoded, film, loader, write_bundle
-from tests.training.learning.test_fitting import noise, tiny_backbone
+from tests.training.learning.tiny import noise, tiny_backbone
 from training.data.cohort import Cohort, Row
 from training.data.films import FilmStore, prepare_cohort
 from training.learning.fitting import predict

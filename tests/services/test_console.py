@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 
 from services.console import StudyView, bar, checklist, comparison, phantom_report, plan_report, store_report
 from services.tracking.server import NothingTracked, serve_ui, ui_command
-from tests.training.protocol.test_plan import BASE, COHORTS
+from tests.training.protocol.plans import BASE, COHORTS
 from tests.training.protocol.tiny import stores_of
 from training.data.cohorts.phantom import PhantomReport
 from training.evaluation.results import Line

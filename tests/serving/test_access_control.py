@@ -1,15 +1,9 @@
-"""Who may ask: closed unless listed, keys with scopes, a rate for each, and nothing for pages of other sites."""
+"""Who may ask: closed unless listed, and keys with scopes."""
 
-import base64
-import http.client
 import json
 import re
-import threading
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -18,18 +12,14 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from serving.app import create_app
-from serving.authorization import PUBLIC, PUBLIC_BELOW, Bucket, NotLoopback, check_open, is_loopback, is_public
-from serving.client import wait_until_ready
+from serving.authorization import PUBLIC, PUBLIC_BELOW, NotLoopback, check_open, is_public
 from serving.commands import keys_app
 from serving.keys import KeyFileError, add_key, read_keys, revoke_key
 from serving.security_headers import SECURITY
-from serving.server import running, serve
 from serving.settings import Settings
-from tests.serving.conftest import service, wait_for
+from tests.serving.conftest import bearer, service, wait_for
 from tests.serving.test_refusals import PNG, assert_problem
 from tests.serving.tiny_bundle import encoded, film, loader
-
-RATE = 5.0
 
 
 class Guarded:
@@ -46,10 +36,6 @@ def guarded(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     add_key(file, "first", ("predict",))
     with service(loader(bundle_folder), keys_file=file, rate=10_000) as client:
         yield Guarded(client, file)
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
 
 
 def routes_of(app: object) -> set[tuple[str, str]]:
@@ -188,133 +174,6 @@ def test_keys_are_made_listed_and_revoked_on_the_command_line(tmp_path: Path) ->
     assert isinstance(run.invoke(keys_app, ["new", "x", "--scope", "root", "--file", str(file)]).exception, KeyFileError)
 
 
-def test_each_key_has_a_rate_of_its_own(bundle_folder: Path, tmp_path: Path) -> None:
-    file = tmp_path / "keys.json"
-    greedy, other = (bearer(add_key(file, name, ("predict",))) for name in ("greedy", "other"))
-    with service(loader(bundle_folder), keys_file=file, rate=RATE) as client:
-        started = time.monotonic()
-        answers = [client.get("/model", headers=greedy) for _ in range(60)]
-        accepted = sum(answer.status_code == 200 for answer in answers)
-        assert accepted <= 2 * RATE + RATE * (time.monotonic() - started) + 1
-        assert accepted >= 2 * RATE
-        refused = next(answer for answer in answers if answer.status_code != 200)
-        assert_problem(refused, 429, "too-many-requests")
-        assert int(refused.headers["Retry-After"]) >= 1
-        assert client.get("/model", headers=other).status_code == 200
-        assert client.get("/livez").status_code == 200
-
-
-def test_each_film_of_a_batch_and_of_v2_counts_as_a_request(bundle_folder: Path, tmp_path: Path) -> None:
-    file = tmp_path / "keys.json"
-    data = encoded(film())
-    batch = {"files": [("file", ("a.png", data)) for _ in range(8)]}
-    tensor = {"name": "film", "shape": [8], "datatype": "BYTES", "data": [base64.b64encode(data).decode()] * 8}
-    asked = {"/predict/batch": batch, "/v2/models/mdmt/infer": {"json": {"inputs": [tensor]}}}
-    for path, body in asked.items():
-        key = bearer(add_key(file, path, ("predict",)))
-        with service(loader(bundle_folder), keys_file=file, rate=1.0) as client:
-            assert client.post(path, headers=key, **body).status_code == 200
-            refused = client.get("/model", headers=key)
-            assert_problem(refused, 429, "too-many-requests")
-            assert 3 <= int(refused.headers["Retry-After"]) <= 7  # eight films, two at once
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("asked", [100, pytest.param(1_000, marks=pytest.mark.slow)])
-def test_one_key_s_flood_leaves_another_s_requests_answered(bundle_folder: Path, tmp_path: Path, asked: int) -> None:
-    file, data, ended = tmp_path / "keys.json", encoded(film()), threading.Event()
-    greedy, modest = (bearer(add_key(file, name, ("predict",))) for name in ("greedy", "modest"))
-    settings = Settings(keys_file=file, rate=20.0)
-
-    def send(address: str, key: dict[str, str]) -> int:
-        connection = http.client.HTTPConnection(address, timeout=60)
-        try:
-            connection.request("POST", "/predict", data, {**PNG, **key})
-            return connection.getresponse().status
-        finally:
-            connection.close()
-
-    def flood(address: str) -> list[int]:
-        statuses = []
-        while not ended.is_set():
-            statuses.append(send(address, greedy))
-        return statuses
-
-    with running(settings, loader(bundle_folder)) as url, ThreadPoolExecutor(6) as pool:
-        wait_until_ready(url)
-        address = urlsplit(url).netloc
-        flooding = [pool.submit(flood, address) for _ in range(6)]
-        answered = []
-        for _ in range(asked):
-            answered.append(send(address, modest))
-            time.sleep(1 / 15)  # below its rate
-        ended.set()
-        flooded = [status for one in flooding for status in one.result()]
-    assert answered.count(200) >= 0.99 * asked
-    assert flooded.count(429) > flooded.count(200) > 0
-    assert set(flooded) <= {200, 429, 503}
-
-
-def test_over_a_long_time_a_bucket_gives_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    monkeypatch.setattr("serving.authorization.monotonic", lambda: now[0])
-    bucket, accepted = Bucket(RATE), 0
-    for _ in range(10_000):  # ten times the rate for 200 s
-        accepted += bucket.wait() == 0
-        now[0] += 0.02
-    assert accepted == pytest.approx(200 * RATE, rel=0.05)
-
-
-@pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}])
-def test_a_page_of_another_site_may_not_make_a_browser_ask(client: TestClient, headers: dict[str, str]) -> None:
-    assert_problem(client.post("/admin/reload", headers=headers), 403, "cross-origin")
-    assert_problem(client.post("/predict", content=encoded(film()), headers={**PNG, **headers}), 403, "cross-origin")
-
-
-def test_the_services_own_page_may_ask(client: TestClient) -> None:
-    own = {"Origin": "http://127.0.0.1", "Sec-Fetch-Site": "same-origin"}
-    answer = client.post("/predict", content=encoded(film()), headers={**PNG, **own})
-    assert answer.status_code == 200
-    assert "access-control-allow-origin" not in answer.headers
-
-
-REBOUND = ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "127.0.0.1@evil.example", "10.1.2.3", "169.254.169.254",
-           "0.0.0.0", "[fe80::1]", "mdmt", "localhost.evil.example", "", "localhost:x", "[::1"]  # fmt: skip
-LOOPBACK = ["127.0.0.1", "127.0.0.1:8000", "127.9.9.9:1", "localhost", "LOCALHOST:8000", "[::1]", "[::1]:8000"]
-
-
-@pytest.mark.parametrize("host", REBOUND)
-def test_without_keys_a_name_that_was_rebound_to_loopback_is_refused(client: TestClient, host: str) -> None:
-    own = {"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}  # what a browser says of such a page
-    assert "MDMT_HOSTS" in str(assert_problem(client.get("/model", headers=own), 421, "unknown-host")["detail"])
-    assert_problem(client.post("/admin/reload", headers=own), 421, "unknown-host")
-    assert_problem(client.post("/predict", content=encoded(film()), headers={**PNG, **own}), 421, "unknown-host")
-
-
-@pytest.mark.parametrize("host", LOOPBACK)
-def test_without_keys_loopback_may_be_called_as_one_likes(client: TestClient, host: str) -> None:
-    assert client.get("/model", headers={"Host": host}).status_code == 200
-
-
-def test_names_of_the_setting_are_answered_and_with_keys_any_until_it_is_set(bundle_folder: Path, tmp_path: Path) -> None:
-    file = tmp_path / "keys.json"
-    key = bearer(add_key(file, "one", ("predict",)))
-
-    def statuses(**settings: object) -> list[int]:
-        with service(loader(bundle_folder), **settings) as client:
-            hosts = "mdmt.example.org:443", "[FE80::1]", "evil.example", "localhost:1"
-            return [client.get("/model", headers={**key, "Host": host}).status_code for host in hosts]
-
-    names = "mdmt.Example.org, [fe80::1]"
-    assert statuses(hosts=names) == [200, 200, 421, 200]
-    assert statuses(hosts=names, keys_file=file) == [200, 200, 421, 200]
-    assert statuses(keys_file=file) == [200, 200, 200, 200]
-
-
-def test_of_two_hosts_both_must_be_known(client: TestClient) -> None:
-    assert client.get("/livez", headers=[("Host", "localhost"), ("Host", "evil.example")]).status_code == 421
-
-
 def test_every_answer_of_every_route_carries_the_security_headers(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = [(method, path, key) for method, path in sorted(routes_of(guarded.client.app)) for key in ("", guarded.admin)]
     asked += [("GET", "/nowhere", guarded.admin), ("DELETE", "/predict", guarded.admin), ("POST", "/predict", guarded.admin)]
@@ -330,23 +189,6 @@ def test_every_answer_of_every_route_carries_the_security_headers(guarded: Guard
     assert {200, 401, 404, 405, 415} <= statuses
     policy = SECURITY["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; ") and "unsafe" not in policy and "*" not in policy
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"])
-def test_without_keys_loopback_is_served(host: str) -> None:
-    assert is_loopback(host)
-    check_open(Settings(), host)
-    check_open(Settings(published_on=host), "0.0.0.0")
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.org", "", "127.0.0.1.example.org"])
-def test_without_keys_no_other_address_is_served(host: str, tmp_path: Path) -> None:
-    with pytest.raises(NotLoopback, match="mdmt keys new"):
-        check_open(Settings(), host)
-    if host:
-        with pytest.raises(NotLoopback):
-            serve(Settings(published_on=host), "127.0.0.1", 0, lambda: None)
-    check_open(Settings(keys_file=tmp_path / "keys.json"), host)
 
 
 def test_the_keys_id_and_never_the_key_is_in_the_log(guarded: Guarded, caplog: pytest.LogCaptureFixture) -> None:

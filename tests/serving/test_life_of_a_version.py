@@ -4,29 +4,27 @@ import gc
 import http.client
 import json
 import logging
-import shutil
 import threading
 import time
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from cxr.bundle import Bundle
-from serving.readiness import FIRST_ANSWERS, Readiness
+from serving.readiness import FIRST_ANSWERS
 from serving.server import running
-from serving.settings import MIB, Settings
+from serving.settings import MIB
 from tests.serving import versions
 from tests.serving.conftest import service, wait_for
+from tests.serving.following import FILM, following, refused_so_far, served
 from tests.serving.test_refusals import PNG, assert_problem
-from tests.serving.tiny_bundle import encoded, film, loader
-from tests.serving.versions import PUBLIC, Shelf, version
+from tests.serving.tiny_bundle import loader
+from tests.serving.versions import Shelf, settings_for, version
 
-FILM = encoded(film(seed=5))
 OFFERED = 25  # requests a second while versions are switched
 BAD = {
     "digest": versions.altered_byte,
@@ -39,52 +37,7 @@ BAD = {
     "unsigned": versions.unsigned,
 }
 
-
-def settings_for(folder: Path, **changes: object) -> Settings:
-    usual = {"trusted_keys": PUBLIC, "cache_dir": folder / "cache", "poll_seconds": 600, "engine": "onnxruntime", "workers": 2}
-    return Settings(**{**usual, **changes})
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Versions 1 and 2, which answer differently."""
-    root = tmp_path_factory.mktemp("good")
-    return [version(root / "1", 1.5), version(root / "2", 4.0)]
-
-
-@pytest.fixture(scope="module")
-def tried(tmp_path_factory: pytest.TempPathFactory, good: list[Path]) -> Path:
-    """A cache in which both have had their first run."""
-    root = tmp_path_factory.mktemp("tried")
-    shelf = Shelf(settings_for(root))
-    for number, path in enumerate(good, start=1):
-        shelf.put(str(number), path)
-        shelf.alias = str(number)
-        shelf.source().load()
-    shelf.alias = "1"
-    shelf.source().load()
-    return root / "cache"
-
-
-@pytest.fixture(autouse=True)
-def _warm(tmp_path: Path, tried: Path) -> None:
-    shutil.copytree(tried, tmp_path / "cache")
-
-
-@contextmanager
-def following(folder: Path, good: list[Path], **changes: object) -> Iterator[tuple[Shelf, object, Readiness]]:
-    """A shelf with two good versions, a client of a service that serves version 1, and what follows the alias."""
-    settings = settings_for(folder, **changes)
-    shelf = Shelf(settings)
-    for number, path in enumerate(good, start=1):
-        shelf.put(str(number), path)
-    with service(shelf.source(), **settings.model_dump()) as client:
-        yield shelf, client, client.app.state.readiness
-
-
-def served(client: object) -> str:
-    body = client.post("/predict", content=FILM, headers=PNG).json()
-    return str(body["model"]["version"])
+pytestmark = pytest.mark.usefixtures("tried_before")
 
 
 def test_the_service_follows_the_alias_by_itself(tmp_path: Path, good: list[Path]) -> None:
@@ -113,79 +66,6 @@ def test_reload_switches_at_once_and_the_old_version_gives_back_its_memory(tmp_p
             assert old() is None
         finally:
             gc.enable()
-
-
-def brightness(bundle: Path, data: bytes) -> float:
-    """What the network sees of a film: its mean, in parts of white."""
-    return float(Bundle(bundle, engine="onnxruntime").prepare(data, gated=False).pixels.mean()) / 255
-
-
-@pytest.fixture
-def failing(tmp_path: Path) -> tuple[Path, bytes, bytes]:
-    """A version that answers its golden films and fails at brighter ones; a film that it answers, and one at which it fails."""
-    plain = version(tmp_path / "plain")
-    golden = max(brightness(plain, data) for data, _ in Bundle(plain).golden)
-    films = {brightness(plain, data): data for data in (encoded(film(seed=seed)) for seed in range(200, 260))}
-    dark, bright = min(films), max(films)
-    assert dark < golden < bright
-    folder = version(tmp_path / "failing", change=lambda folder: versions.failing_above(folder, (golden + bright) / 2))
-    return folder, films[dark], films[bright]
-
-
-def test_a_version_that_fails_at_three_requests_in_a_row_is_taken_back_and_not_tried_again_before_the_alias_moves(
-    tmp_path: Path, good: list[Path], failing: tuple[Path, bytes, bytes], caplog: pytest.LogCaptureFixture
-) -> None:
-    folder, dark, bright = failing
-    with following(tmp_path, good) as (shelf, client, readiness), caplog.at_level(logging.WARNING, "serving"):
-        shelf.put("3", folder)
-        shelf.alias = "3"
-        assert readiness.look().change == "switched"
-        statuses = [client.post("/predict", content=data, headers=PNG).status_code for data in (dark, bright, bright, dark)]
-        assert statuses == [200, 500, 500, 200]
-        for status in (500, 500, 500, 200):
-            answer = client.post("/predict", content=bright, headers=PNG)
-            assert answer.status_code == status
-        assert answer.headers["X-Model-Version"] == served(client) == "1"
-        said = "version 3 failed at 5 of its first 7 requests"
-        assert f"{said}; version 1 is still served" in caplog.text
-        assert refused_so_far(client, "failing") == 1
-        assert [readiness.look().change for _ in range(2)] == ["unchanged", "unchanged"]
-        assert said in str(assert_problem(client.post("/admin/reload"), 409, "version-refused")["detail"])
-        assert served(client) == "1"
-        shelf.alias = "2"
-        assert readiness.look().change == "switched"
-        shelf.alias = "3"
-        assert readiness.look().change == "switched"
-
-
-def test_a_version_that_fails_at_more_than_a_twentieth_of_its_first_hundred_requests_is_taken_back(
-    tmp_path: Path, good: list[Path], failing: tuple[Path, bytes, bytes]
-) -> None:
-    folder, _, bright = failing
-    with following(tmp_path, good) as (shelf, client, readiness):
-        shelf.put("3", folder)
-        shelf.alias = "3"
-        readiness.look()
-        for number in range(60):
-            assert client.post("/predict", content=b"no film", headers=PNG).status_code == 415  # says nothing about the version
-            assert served(client) == ("3" if number < 54 else "1")
-            if number % 10 == 3:
-                status = client.post("/predict", content=bright, headers=PNG).status_code
-                assert status == (500 if number < 54 else 200)
-
-
-def test_after_its_first_hundred_answers_a_version_stays_whatever_it_fails_at(
-    tmp_path: Path, good: list[Path], failing: tuple[Path, bytes, bytes]
-) -> None:
-    folder, dark, bright = failing
-    with following(tmp_path, good) as (shelf, client, readiness):
-        shelf.put("3", folder)
-        shelf.alias = "3"
-        readiness.look()
-        for number in range(FIRST_ANSWERS):
-            data = bright if number % 20 == 0 else dark
-            assert client.post("/predict", content=data, headers=PNG).status_code == (500 if data is bright else 200)
-        assert [client.post("/predict", content=bright, headers=PNG).status_code for _ in range(8)] == [500] * 8
 
 
 @pytest.fixture(scope="module")
@@ -228,11 +108,6 @@ def test_a_version_of_fewer_than_three_golden_films_is_refused_by_the_service_an
     with service(loader(folder)) as client:
         assert served(client) == "7"
     assert len(Bundle(good[0]).golden) == 3
-
-
-def refused_so_far(client: object, kind: str) -> float:
-    line = f'mdmt_versions_refused_total{{reason="{kind}"}} '
-    return next((float(text.removeprefix(line)) for text in client.get("/metrics").text.splitlines() if text.startswith(line)), 0)
 
 
 def test_a_refused_version_is_fetched_again_only_when_asked_for(tmp_path: Path, good: list[Path]) -> None:

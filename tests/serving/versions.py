@@ -189,3 +189,8 @@ def _waste(model: onnx.ModelProto, shape: list[int], products: int) -> None:
     model.graph.node.extend(nodes)
     model.graph.initializer.append(numpy_helper.from_array(np.array(shape, np.int64), "shape"))
     model.graph.initializer.append(numpy_helper.from_array(np.zeros((), np.float32), "nothing"))
+
+
+def settings_for(folder: Path, **changes: object) -> Settings:
+    usual = {"trusted_keys": PUBLIC, "cache_dir": folder / "cache", "poll_seconds": 600, "engine": "onnxruntime", "workers": 2}
+    return Settings(**{**usual, **changes})

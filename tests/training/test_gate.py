@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxr.manifest import MANIFEST
-from tests.training.protocol.test_plan import plan
+from tests.training.protocol.plans import plan
 from tests.training.protocol.tiny import SMALLEST, tiny_recipe
 from training.evaluation.results import Results, UnitResult
 from training.gate import FOLDS, LIMIT, PROVENANCE, FoldFigures, check_against, fold_figures, recorded

@@ -7,7 +7,6 @@ import socket
 from typing import Any
 
 import pytest
-from docker.types import DeviceRequest, DriverConfig, Healthcheck, LogConfig, Mount, Ulimit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DataObject
@@ -15,122 +14,9 @@ from hypothesis.strategies import DataObject
 import docker
 from services.launcher import app
 from services.launcher.asked import Asked, HostConfig
+from tests.services.launcher.asked import GIB, STAGE, WORKER
+from tests.services.launcher.escapes import CALLS, RAW, RIGHT, SDK, host
 from tests.services.launcher.stand_in import IMAGE, Engine
-from tests.services.launcher.test_launcher import GIB, MOUNTS, STAGE, WORKER
-
-RIGHT: dict[str, Any] = {"Image": IMAGE, "Cmd": WORKER, "HostConfig": {"NetworkMode": "mdmt_units"}}
-
-SDK: dict[str, tuple[str, dict[str, Any]]] = {
-    "privileged": ("Privileged", {"privileged": True}),
-    "a capability": ("CapAdd", {"cap_add": ["SYS_ADMIN"]}),
-    "all capabilities but one dropped": ("CapDrop", {"cap_drop": ["CHOWN"]}),
-    "the root of the host": ("Binds", {"volumes": {"/": {"bind": "/state", "mode": "rw"}}}),
-    "the socket": ("Binds", {"volumes": {"/var/run/docker.sock": {"bind": "/var/run/docker.sock"}}}),
-    "a volume of somebody else": ("Binds", {"volumes": {"mdmt_postgres": {"bind": "/state"}}}),
-    "the data for writing": ("Binds", {"volumes": {"mdmt_data": {"bind": "/data", "mode": "rw"}}}),
-    "our volume at another place": ("Binds", {"volumes": {"mdmt_state": {"bind": "/usr/lib"}}}),
-    "propagation of mounts": ("Binds", {"volumes": {"mdmt_state": {"bind": "/state", "mode": "rw,rshared"}}}),
-    "a bind mount": ("Mounts.0.Type", {"mounts": [Mount("/state", "/etc", type="bind")]}),
-    "a bind mount of a volume's name": ("Mounts.0.Type", {"mounts": [Mount("/state", "mdmt_state", type="bind")]}),
-    "a pipe": ("Mounts.0.Type", {"mounts": [Mount("/state", "mdmt_state", type="npipe")]}),
-    "a tmpfs mount": ("Mounts.0", {"mounts": [Mount("/usr", None, type="tmpfs")]}),
-    "a volume that its driver binds": (
-        "VolumeOptions",
-        {"mounts": [Mount("/state", "mdmt_state", driver_config=DriverConfig("local", {"o": "bind", "device": "/", "type": "none"}))]},
-    ),
-    "a mount of the data for writing": ("Mounts", {"mounts": [Mount("/data", "mdmt_data")]}),
-    "one place twice": ("Mounts", {"mounts": [*MOUNTS, MOUNTS[0]]}),
-    "a volume driver": ("VolumeDriver", {"volume_driver": "nfs"}),
-    "volumes of another container": ("VolumesFrom", {"volumes_from": ["postgres"]}),
-    "tmpfs over a system folder": ("Tmpfs", {"tmpfs": {"/etc": ""}}),
-    "programs in tmpfs": ("Tmpfs", {"tmpfs": {"/tmp": "exec,suid"}}),
-    "a huge tmpfs": ("Tmpfs", {"tmpfs": {"/tmp": "size=100g"}}),
-    "processes of the host": ("PidMode", {"pid_mode": "host"}),
-    "processes of another container": ("PidMode", {"pid_mode": "container:postgres"}),
-    "memory of the host": ("IpcMode", {"ipc_mode": "host"}),
-    "the host's name": ("UTSMode", {"uts_mode": "host"}),
-    "users of the host": ("UsernsMode", {"userns_mode": "host"}),
-    "control groups of the host": ("CgroupnsMode", {"cgroupns": "host"}),
-    "the network of the host": ("NetworkMode", {"network_mode": "host"}),
-    "the network of another container": ("NetworkMode", {"network_mode": "container:postgres"}),
-    "the network of the database": ("NetworkMode", {"network": "mdmt_database"}),
-    "the default network": ("NetworkMode", {"network_mode": "bridge"}),
-    "the name of a service in the network": (
-        "NetworkingConfig",
-        {"network": "mdmt_units", "networking_config": {"mdmt_units": docker.types.EndpointConfig("1.45", aliases=["mlflow"])}},
-    ),
-    "a second network": (
-        "NetworkingConfig",
-        {"network": "mdmt_units", "networking_config": {"mdmt_units": None, "mdmt_web": docker.types.EndpointConfig("1.45")}},
-    ),
-    "the container's name as that of a service": ("name", {"name": "mlflow"}),
-    "a service's name as the stack has it": ("name", {"name": "mdmt-mlflow-1"}),
-    "a host name": ("Hostname", {"hostname": "mlflow"}),
-    "a disk": ("Devices", {"devices": ["/dev/sda:/dev/sda:rwm"]}),
-    "rules for devices": ("DeviceCgroupRules", {"device_cgroup_rules": ["a *:* rwm"]}),
-    "a GPU where there is none": ("DeviceRequests", {"device_requests": [DeviceRequest(count=1, capabilities=[["gpu"]])]}),
-    "a device of another driver": ("DeviceRequests", {"device_requests": [DeviceRequest(driver="cdi", device_ids=["x=all"])]}),
-    "no filter of system calls": ("SecurityOpt", {"security_opt": ["seccomp=unconfined"]}),
-    "no AppArmor": ("SecurityOpt", {"security_opt": ["no-new-privileges", "apparmor=unconfined"]}),
-    "no labels of SELinux": ("SecurityOpt", {"security_opt": ["label=disable"]}),
-    "new privileges": ("SecurityOpt", {"security_opt": ["no-new-privileges:false"]}),
-    "a root that can be written": ("ReadonlyRootfs", {"read_only": False}),
-    "root": ("User", {"user": "0"}),
-    "root by name": ("User", {"user": "root"}),
-    "root as group": ("User", {"user": "10001:0"}),
-    "a further group": ("GroupAdd", {"group_add": ["docker"]}),
-    "settings of the kernel": ("Sysctls", {"sysctls": {"kernel.core_pattern": "|/state/x"}}),
-    "hosts by hand": ("ExtraHosts", {"extra_hosts": {"mlflow": "10.0.0.1"}}),
-    "another name server": ("Dns", {"dns": ["10.0.0.1"]}),
-    "a link": ("Links", {"links": {"postgres": "db"}}),
-    "another runtime": ("Runtime", {"runtime": "nvidia"}),
-    "another control group": ("CgroupParent", {"cgroup_parent": "/"}),
-    "limits of the shell": ("Ulimits", {"ulimits": [Ulimit(name="nofile", hard=1 << 20)]}),
-    "not to be killed when memory ends": ("OomKillDisable", {"oom_kill_disable": True}),
-    "to be killed last": ("OomScoreAdj", {"oom_score_adj": -1000}),
-    "too much memory": ("Memory", {"mem_limit": "5g"}),
-    "memory without limit": ("Memory", {"mem_limit": 0}),
-    "swap": ("MemorySwap", {"mem_limit": "1g", "memswap_limit": -1}),
-    "processes without limit": ("PidsLimit", {"pids_limit": -1}),
-    "too many processors": ("NanoCpus", {"nano_cpus": 64_000_000_000}),
-    "too much shared memory": ("ShmSize", {"shm_size": "64g"}),
-    "published ports": ("PortBindings", {"ports": {"22/tcp": 2222}}),
-    "all ports published": ("PublishAllPorts", {"publish_all_ports": True}),
-    "to start again for ever": ("RestartPolicy", {"restart_policy": {"Name": "always"}}),
-    "to vanish when it ends": ("AutoRemove", {"auto_remove": True}),
-    "logs to another machine": ("LogConfig", {"log_config": LogConfig(type="syslog", config={"syslog-address": "tcp://x:1"})}),
-    "logs without end": ("LogConfig", {"log_config": LogConfig(type="json-file", config={"max-size": "-1"})}),
-    "another image": ("Image", {"image": "postgres:15"}),
-    "another image by id": ("Image", {"image": "sha256:" + "b" * 64}),
-    "another tag of the image": ("Image", {"image": "mdmt-unit"}),
-    "an entrypoint": ("Entrypoint", {"entrypoint": ["sh", "-c"]}),
-    "a shell": ("Cmd", {"command": ["sh", "-c", "id"]}),
-    "the image's own command": ("Cmd", {"command": None}),
-    "a text of Python": ("Cmd", {"command": ["python", "-c", "import os"]}),
-    "a worker that is told more": ("Cmd", {"command": [*WORKER, "--home", "/data"]}),
-    "a mailbox elsewhere": ("Cmd", {"command": [*WORKER[:-1], "/state/mailboxes/../../etc"]}),
-    "another verb": ("Cmd", {"command": ["mdmt", "launcher"]}),
-    "no verb": ("Cmd", {"command": ["mdmt"]}),
-    "a library before all others": ("Env", {"environment": {"LD_PRELOAD": "/state/x.so"}}),
-    "modules from elsewhere": ("Env", {"environment": {"PYTHONPATH": "/state"}}),
-    "a library for OpenMP": ("Env", {"environment": {"OMP_TOOL_LIBRARIES": "/state/x.so"}}),
-    "GPUs by the environment": ("Env", {"environment": {"NVIDIA_VISIBLE_DEVICES": "all"}}),
-    "a variable without a value": ("Env", {"environment": ["PATH"]}),
-    "another stack's label": ("Labels", {"labels": {"mdmt.stack": "other"}}),
-    "the other role's label": ("Labels", {"labels": {"mdmt.role": "stage"}}),
-    "a label of compose": ("Labels", {"labels": {"com.docker.compose.project": "mdmt"}}),
-    "another folder to work in": ("WorkingDir", {"working_dir": "/state"}),
-    "a health check, which is a command": ("Healthcheck", {"healthcheck": Healthcheck(test=["CMD", "id"])}),
-    "a signal that it does not hear": ("StopSignal", {"stop_signal": "SIGSTOP"}),
-    "a terminal": ("Tty", {"tty": True}),
-    "standard input": ("Stdin", {"stdin_open": True}),
-    "another platform": ("platform", {"platform": "linux/arm64"}),
-    "options of the storage": ("StorageOpt", {"storage_opt": {"size": "1t"}}),
-    "a domain name": ("Domainname", {"domainname": "x"}),
-    "an address of the network card": ("MacAddress", {"mac_address": "02:42:ac:11:00:02"}),
-    "block devices' weights": ("BlkioWeight", {"blkio_weight": 10}),
-    "processors by number": ("CpusetCpus", {"cpuset_cpus": "0"}),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize(("field", "spec"), SDK.values(), ids=SDK.keys())
@@ -145,139 +31,11 @@ def test_an_escape_through_the_sdk_is_refused_and_the_field_named(
     assert engine.changes == []
 
 
-def host(**fields: Any) -> dict[str, Any]:
-    return RIGHT | {"HostConfig": {**RIGHT["HostConfig"], **fields}}
-
-
-def text(body: dict[str, Any], old: str, new: str) -> str:
-    changed = json.dumps(body).replace(old, new)
-    assert changed != json.dumps(body)
-    return changed
-
-
-RAW: dict[str, Any] = {
-    "a key in small letters": host(privileged=True),
-    "a key in capitals": host(PRIVILEGED=True),
-    "a key with a long s": host(CapAdd=[], UſernsMode="host"),
-    "a key with a Kelvin sign": host(NetworKMode="host"),
-    "a small key beside a right one": host(Privileged=False, privileged=True),
-    "a key with a space behind it": host(**{"Privileged ": True}),
-    "a key with a NUL in it": host(**{"Privileged\x00": True}),
-    "true as a number": host(Privileged=1),
-    "true as a text": host(Privileged="true"),
-    "a host configuration in small letters": {**RIGHT, "hostconfig": {"Privileged": True}},
-    "the same key twice": text(host(Privileged=False), '"Privileged": false', '"Privileged": false, "Privileged": true'),
-    "the whole host configuration twice": text(RIGHT, '"Image"', '"HostConfig": {"Privileged": true}, "Image"'),
-    "a key in escapes": text(host(Privileged=True), "Privileged", "\\u0050rivileged"),
-    "a key twice, once in escapes": text(host(Privileged=False), '"Privileged"', '"\\u0050rivileged": true, "Privileged"'),
-    "masked paths given, all shown": host(MaskedPaths=[]),
-    "read-only paths given, none": host(ReadonlyPaths=[]),
-    "an isolation of Windows": host(Isolation="process"),
-    "another init": host(InitPath="/state/init"),
-    "device rules": host(DeviceCgroupRules=["a *:* rwm"]),
-    "a file for the container's id": host(ContainerIDFile="/etc/cron.d/x"),
-    "a control group by name": host(Cgroup="container:postgres"),
-    "annotations of the runtime": host(Annotations={"run.oci.keep_original_groups": "1"}),
-    "kernel memory": host(KernelMemory=1),
-    "a mount without a type": host(Mounts=[{"Source": "mdmt_state", "Target": "/state"}]),
-    "a mount with options of a bind": host(
-        Mounts=[{"Type": "volume", "Source": "mdmt_state", "Target": "/state", "BindOptions": {"Propagation": "rshared"}}]
-    ),
-    "a part of a volume": host(
-        Mounts=[{"Type": "volume", "Source": "mdmt_state", "Target": "/state", "VolumeOptions": {"Subpath": "../.."}}]
-    ),
-    "an image mount": host(Mounts=[{"Type": "image", "Source": "postgres:15", "Target": "/state"}]),
-    "a mount at a place that is another when shortened": host(
-        Mounts=[{"Type": "volume", "Source": "mdmt_state", "Target": "/state/../etc"}]
-    ),
-    "a volume with a path in its name": host(Binds=["mdmt_state/../../..:/state"]),
-    "a bind that ends in a line": host(Binds=["mdmt_state:/state\n"]),
-    "an anonymous volume over the programs": {**RIGHT, "Volumes": {"/usr/local": {}}},
-    "steps of a build": {**RIGHT, "OnBuild": ["RUN id"]},
-    "another shell": {**RIGHT, "Shell": ["/bin/sh"]},
-    "arguments in escapes of Windows": {**RIGHT, "ArgsEscaped": True},
-    "a mailbox that ends in a line": {**RIGHT, "Cmd": [*WORKER[:-1], WORKER[-1] + "\n"]},
-    "a command as a text": {**RIGHT, "Cmd": " ".join(WORKER)},
-    "no command": {"Image": IMAGE},
-    "a variable that ends in a line": {**RIGHT, "Env": ["OMP_NUM_THREADS\n=1"]},
-    "a variable in digits of another script": {**RIGHT, "Env": ["MDMT_١=1"]},
-    "a NUL in a value": {**RIGHT, "Env": ["MDMT_HOME=/state\x00LD_PRELOAD=x"]},
-    "a number beyond all": host(Memory=1 << 80),
-    "a number with a point": host(Memory=1e9),
-    "not a number": text(host(Memory=7), "7", "NaN"),
-    "depth without end": '{"HostConfig": ' * 5000,
-    "two objects": json.dumps(RIGHT) * 2,
-    "a list": [RIGHT],
-    "UTF-16": json.dumps(RIGHT).encode("utf-16"),
-    "a mark of the byte order": b"\xef\xbb\xbf" + json.dumps(RIGHT).encode(),
-    "bytes that are no text": b"\xff\xfe{}",
-    "nothing": "",
-    "more than is read": json.dumps(RIGHT) + " " * (64 << 10),
-}
-
-
 @pytest.mark.parametrize("body", RAW.values(), ids=RAW.keys())
 def test_an_escape_as_a_raw_body_is_refused(address: str, engine: Engine, body: Any) -> None:
     status, message = post(address, "/v1.45/containers/create", body)
     assert status in (400, 403, 413) and ("allowed:" in message or "the body" in message), message
     assert engine.changes == []
-
-
-CALLS = {
-    "a build": ("POST", "/v1.45/build"),
-    "a build past a folder": ("POST", "/v1.45/containers/../build"),
-    "a build past the version": ("POST", "/v1.45/../build"),
-    "a build in escapes": ("POST", "/v1.45/containers/%2e%2e/build"),
-    "two slashes": ("POST", "//containers/create"),
-    "two slashes behind the version": ("POST", "/v1.45//containers/create"),
-    "two versions": ("POST", "/v1.45/v1.45/containers/create"),
-    "another kind of version": ("POST", "/v2/containers/create"),
-    "a slash at the end": ("POST", "/containers/create/"),
-    "capitals": ("POST", "/Containers/Create"),
-    "an escaped letter": ("POST", "/containers/%63reate"),
-    "a line in the path": ("POST", "/containers/create%0a"),
-    "a platform": ("POST", "/containers/create?platform=linux/arm64"),
-    "an empty platform": ("POST", "/containers/create?platform="),
-    "a name that is a path": ("POST", "/containers/create?name=../../etc"),
-    "a name with a slash": ("POST", "/containers/create?name=/mdmt-worker-0"),
-    "a name of a service": ("POST", "/containers/create?name=mlflow"),
-    "no name": ("POST", "/containers/create?name="),
-    "two names": ("POST", "/containers/create?name=mdmt-worker-0&name=mlflow"),
-    "a name that ends in a line": ("POST", "/containers/create?name=mdmt-worker-0%0a"),
-    "a name as a part of the path": ("POST", "/containers/create;name=mlflow"),
-    "a query that is none": ("POST", "/containers/create?name"),
-    "a program in a container": ("POST", "/containers/c0ffee/exec"),
-    "a terminal of a container": ("POST", "/containers/c0ffee/attach?stream=1"),
-    "a new limit": ("POST", "/containers/c0ffee/update"),
-    "a new name": ("POST", "/containers/c0ffee/rename?name=mlflow"),
-    "files into a container": ("PUT", "/containers/c0ffee/archive?path=/"),
-    "files out of a container": ("GET", "/containers/c0ffee/archive?path=/etc"),
-    "a container and its links": ("DELETE", "/containers/c0ffee?link=1"),
-    "a signal that stops a process": ("POST", "/containers/c0ffee/kill?signal=STOP"),
-    "all containers away": ("POST", "/containers/prune"),
-    "an image": ("POST", "/images/create?fromImage=alpine"),
-    "an image away": ("DELETE", f"/images/{IMAGE}"),
-    "all images": ("GET", "/images/json"),
-    "another image": ("GET", "/images/postgres:15/json"),
-    "another image past ours": ("GET", f"/images/{IMAGE}/../postgres:15/json"),
-    "an image that is a call": ("GET", "/images/../containers/json?x=/json"),
-    "a volume that binds": ("POST", "/volumes/create"),
-    "volumes": ("GET", "/volumes"),
-    "a network": ("POST", "/networks/create"),
-    "a way into a network": ("POST", "/networks/mdmt_database/connect"),
-    "a plug-in": ("POST", "/plugins/pull?remote=x"),
-    "a swarm": ("POST", "/swarm/init"),
-    "secrets": ("GET", "/secrets"),
-    "the session of a build": ("POST", "/session"),
-    "another protocol": ("POST", "/grpc"),
-    "about the host": ("GET", "/info"),
-    "what happens on the host": ("GET", "/events"),
-    "the whole as it may be": ("OPTIONS", "*"),
-    "a list with a filter of volumes": ("GET", '/containers/json?filters={"volume":["x"]}'),
-    "a list with a filter that is none": ("GET", "/containers/json?filters=x"),
-    "a list with filters as it was": ("GET", '/containers/json?filters={"label":{"mdmt.stack=other":true}}'),
-    "a list of what was before": ("GET", "/containers/json?before=postgres"),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize(("method", "target"), CALLS.values(), ids=CALLS.keys())

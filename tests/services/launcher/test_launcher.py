@@ -12,19 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from docker.types import LogConfig, Mount
+from docker.types import LogConfig
 
 import docker
 from services.launcher.settings import Settings
 from tests.postgres import free_port
 from tests.services.launcher import stand_in
+from tests.services.launcher.asked import GIB, MOUNTS, STAGE, WORKER
 from tests.services.launcher.conftest import launcher
 from tests.services.launcher.stand_in import FOREIGN, IDENTITY, IMAGE, Engine
-
-WORKER = ["python", "-m", "training.protocol.worker", "--mailbox", "/state/mailboxes/worker-0"]
-STAGE = ["mdmt", "prepare", "--recipe", "demo", "--data", "/data/phantom"]
-MOUNTS = [Mount("/state", "mdmt_state"), Mount("/data", "mdmt_data", read_only=True)]
-GIB = 1 << 30
 
 
 def test_what_the_sdk_asks_for_reaches_the_engine_rebuilt(client: docker.DockerClient, engine: Engine) -> None:

@@ -15,9 +15,9 @@ from docker.types import Mount
 
 import docker
 from services.launcher.settings import Settings
+from tests.services.launcher.asked import WORKER
 from tests.services.launcher.conftest import launcher
 from tests.services.launcher.test_escapes import SDK
-from tests.services.launcher.test_launcher import WORKER
 
 pytestmark = pytest.mark.slow
 BASE = "python:3.11-slim-bookworm"

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.training.evaluation.card.facts import facts
-from tests.training.protocol.test_plan import COHORTS
+from tests.training.protocol.plans import COHORTS
 from tests.training.protocol.test_served import GIVEN, RECIPE, RESULTS
 from tests.training.protocol.tiny import SMALLEST
 from training.evaluation.card import model_card

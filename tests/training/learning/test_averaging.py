@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cxr.tasks import PROGNOSIS
-from tests.training.learning.test_fitting import noise, tiny_backbone
+from tests.training.learning.tiny import noise, tiny_backbone
 from training.learning.backbones.backbone import average
 from training.learning.fitting import reestimate_batch_norm
 from training.learning.network import Network

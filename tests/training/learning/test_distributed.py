@@ -20,7 +20,7 @@ from torch import nn
 from cxr.tasks import PROGNOSIS, SEVERITY
 from tests.training.learning.cut import Cut, cutter
 from tests.training.learning.ranks import ROOT, together
-from tests.training.learning.test_fitting import PLAIN, noise, tiny_network, tiny_samples, training
+from tests.training.learning.tiny import PLAIN, noise, tiny_network, tiny_samples, training
 from training.learning.backbones.backbone import Backbone
 from training.learning.checkpoint import NEWEST, ForeignCheckpoint
 from training.learning.distributed import RankDied, TooFewGpus, fit_together

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.training.learning.test_fitting import same, tiny_network, tiny_samples, training, weights
+from tests.training.learning.tiny import same, tiny_network, tiny_samples, training, weights
 from training.data.samples import Samples
 from training.learning import feeding
 from training.learning.feeding import Feed, FromPinned, OnDevice, OnHost

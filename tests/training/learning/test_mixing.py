@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.training.learning.test_fitting import tiny_samples
+from tests.training.learning.tiny import tiny_samples
 from training.data.samples import Samples
 from training.learning.mixing import Batch, balanced_order, cut, epoch_batches
 

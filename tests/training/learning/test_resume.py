@@ -12,7 +12,7 @@ import torch
 
 from cxr.tasks import PROGNOSIS, SEVERITY, Task
 from tests.training.learning.cut import Cut, cutter
-from tests.training.learning.test_fitting import tiny_network, tiny_samples
+from tests.training.learning.tiny import tiny_network, tiny_samples
 from training.data.samples import Samples, assemble
 from training.learning import checkpoint, fitting
 from training.learning.backbones import NAMES

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from cxr.tasks import PROGNOSIS, SEVERITY
-from tests.training.learning.test_fitting import noise, tiny_network, tiny_samples, training
+from tests.training.learning.tiny import noise, tiny_network, tiny_samples, training
 from training.data.samples import assemble
 from training.learning import calibration, feeding
 from training.learning.backbones.backbone import Backbone

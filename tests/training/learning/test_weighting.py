@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.training.learning.test_fitting import tiny_network, tiny_samples, training
 from tests.training.learning.test_mixing import two_sets
+from tests.training.learning.tiny import tiny_network, tiny_samples, training
 from training.learning.fitting import fit
 from training.learning.objective import masked_loss
 from training.learning.weighting import BySampleCount, ByUncertainty, Equal, weighting

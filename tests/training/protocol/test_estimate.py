@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.training.protocol.test_plan import RELEASES, plan, recipe
+from tests.training.protocol.plans import RELEASES, plan, recipe
 from training.learning.backbones import NAMES
 from training.protocol.estimate import COSTS, estimate, expected_seconds
 from training.protocol.recipe import BackboneChoice

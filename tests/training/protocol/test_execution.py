@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from cxr.engine import softmax
-from tests.training.protocol.test_plan import COHORTS, NOWHERE, Recipe, plan, rebuilt, recipe
+from tests.training.protocol.plans import COHORTS, NOWHERE, Recipe, plan, rebuilt, recipe
 from tests.training.protocol.tiny import stores_of
 from training.data.cohort import Cohort
 from training.data.films import FILMS, FilmStore

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cxr.tasks import TASKS
-from tests.training.protocol.test_plan import COHORTS, plan
+from tests.training.protocol.plans import COHORTS, plan
 from tests.training.protocol.tiny import SMALLEST, tiny_recipe
 from training.data.cohort import Cohort
 from training.evaluation.metrics import Predictions

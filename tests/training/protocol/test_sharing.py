@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.executors.devices import deal
-from tests.training.protocol.test_plan import COHORTS
+from tests.training.protocol.plans import COHORTS
 from tests.training.protocol.test_study import Quiet
 from tests.training.protocol.tiny import SMALLEST, stores_of, tiny_recipe
 from tests.training.test_sharing import table

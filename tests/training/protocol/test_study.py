@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from services.executors.process import ProcessExecutor
+from tests.training.protocol.plans import NOWHERE
 from tests.training.protocol.test_execution import FEW, on_disk, quick
-from tests.training.protocol.test_plan import NOWHERE
 from training.data.films import FILMS
 from training.promotion import pick
 from training.protocol.desk import WEIGHTS
