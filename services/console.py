@@ -1,12 +1,23 @@
 """What a person at a terminal sees: progress bars, the comparison, checklists."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from training.data.cohort import Cohort
@@ -27,12 +38,32 @@ REMARKS = {
     "tracking-away": "{title}: the tracking server does not answer ({reason}); training goes on, figures are kept until it is back",
     "tracking-back": "{title}: the tracking server is back",
 }
+LINE_SECONDS = 60.0  # between two lines about one stage, where there is no terminal
+
+
+class _Bars(Progress):
+    """Bars that move; where nobody sees them move, as in the log of a batch job, a line per stage and minute as well."""
+
+    def __init__(self, *columns: ProgressColumn, console: Console) -> None:
+        super().__init__(*columns, console=console, refresh_per_second=4)
+        self._told: dict[TaskID, float] = {}
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        super().update(task_id, **changes)
+        if self.console.is_terminal:
+            return
+        if time.monotonic() >= self._told.get(task_id, 0.0):
+            self._told[task_id] = time.monotonic() + LINE_SECONDS
+            task = self._tasks[task_id]
+            done = f"{task.completed:.0f}/{'?' if task.total is None else f'{task.total:.0f}'}"
+            line = f"{datetime.now():%H:%M:%S} {task.description} {done} {task.fields['note']}"
+            self.console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
 
 
 def _progress(console: Console) -> Progress:
-    return Progress(
+    return _Bars(
         TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
-        TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console, refresh_per_second=4,
+        TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console,
     )  # fmt: skip
 
 

@@ -1,11 +1,13 @@
 """What a person sees: nothing is left out of a table, and a film that was left out is named with its reason."""
 
 import io
+import re
 from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
 
+from services import console as module
 from services.console import StudyView, bar, checklist, comparison, phantom_report, plan_report, store_report
 from services.tracking.server import NothingTracked, serve_ui, ui_command
 from tests.training.protocol.plans import BASE, COHORTS
@@ -128,6 +130,20 @@ def test_a_bar_follows_done_and_total() -> None:
     with bar(console, "phantom films") as progress:
         progress(3, 7)
     assert "3/7" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(("seconds", "lines"), [(0.0, 3), (60.0, 1)])
+def test_where_no_bar_is_seen_to_move_a_line_says_how_far_it_is_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, lines: int
+) -> None:
+    monkeypatch.setattr(module, "LINE_SECONDS", seconds)
+    for terminal in (False, True):
+        console = Console(file=io.StringIO(), width=160, force_terminal=terminal)
+        with bar(console, "lung U-Net") as progress:
+            for epoch in (1, 2, 3):
+                progress(epoch, 40)
+        told = [line for line in console.file.getvalue().splitlines() if re.match(r"\d\d:\d\d:\d\d lung U-Net \d/40$", line)]
+        assert len(told) == (0 if terminal else lines)
 
 
 def test_the_mlflow_page_listens_on_loopback_and_shows_the_home_it_is_given(tmp_path: Path) -> None:
