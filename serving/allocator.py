@@ -11,9 +11,9 @@ def keep_little(workers: int) -> None:
     """Buffers as large as a film are used again, and no more than that is kept.
 
     By itself glibc gives each thread an arena of its own and none of it back: films then cost as much memory once per thread. Each of
-    the `workers` has one here, and all other threads share one: with fewer, threads that compute wait for each other, and 5 to 7 % of
-    all films are not answered. And it gives the buffers of large films back at once, to be asked for again, page by page, with the
-    next film: half of what it takes the event loop to receive one.
+    the `workers` has one here, and all other threads share one: with fewer, threads that compute wait for each other, which costs a
+    twentieth of the films per second. And glibc gives the buffers of large films back at once, to be asked for again, page by page,
+    with the next film: half of what it takes the event loop to receive one.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
