@@ -106,7 +106,8 @@ def run(
     out.print(
         f"{ran.distinct} units, {ran.now} run now, {ran.distinct - ran.now - len(ran.failed) - len(ran.skipped)} found finished"
     )
-    out.print(comparison(lines))
+    if lines:  # a recipe may be of evidence alone
+        out.print(comparison(lines))
     if ran.failed:
         raise UnitsFailed(ran)
 
@@ -136,7 +137,8 @@ def report(
         written = folder or home() / "reports" / ready.recipe.name
         write_evidence(ready, view, written, page)
         ready.report(results, written)
-    out.print(comparison(lines))
+    if lines:
+        out.print(comparison(lines))
     out.print(f"report: {written}")
 
 
