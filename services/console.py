@@ -54,7 +54,7 @@ class _Bars(Progress):
             return
         if time.monotonic() >= self._told.get(task_id, 0.0):
             self._told[task_id] = time.monotonic() + LINE_SECONDS
-            task = self._tasks[task_id]
+            task = next(task for task in self.tasks if task.id == task_id)
             done = f"{task.completed:.0f}/{'?' if task.total is None else f'{task.total:.0f}'}"
             line = f"{datetime.now():%H:%M:%S} {task.description} {done} {task.fields['note']}"
             self.console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)

@@ -151,11 +151,8 @@ async def _film(request: Request, error: Exception) -> ProblemResponse:
 
 async def _no_process(request: Request, error: Exception) -> ProblemResponse:
     """The host is short of memory or processes, which is no fault of the film or of the version."""
-    detail, again = (
-        "No process that decodes films can be started. Send the film again later.",
-        request.app.state.settings.retry_seconds,
-    )
-    return await _own(request, ProblemError("busy", detail, again))
+    detail = "No process that decodes films can be started. Send the film again later."
+    return await _own(request, ProblemError("busy", detail, request.app.state.settings.retry_seconds))
 
 
 def film_refusal(error: FilmError) -> dict[str, Any]:

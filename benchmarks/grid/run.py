@@ -17,7 +17,7 @@ from benchmarks import page
 from benchmarks.grid import packing, warmth
 from benchmarks.grid.protocol import STATE, checked_out, study
 from benchmarks.page import ROOT, Goal, table
-from tests.contracts.executor_overhead import SLOTS, SlotTimes, slot_times
+from tests.contracts.executor_overhead import SLOTS, SlotTimes, share, slot_times
 
 OUTPUT = ROOT / "benchmarks" / "grid.md"
 BEFORE = "80b67a6"  # the last commit before the training engine and the grid were made anew
@@ -74,14 +74,10 @@ def _slots(asleep: SlotTimes, count: int, seconds: int) -> list[str]:
     return [
         "## Loss to scheduling",
         f"{count} units that sleep for {seconds} s on {SLOTS} slots: {1000 * asleep.overhead:.0f} ms of slot time per unit beside the "
-        f"sleep, {100 * _loss(asleep.overhead, seconds):.2f} %. A worker's first unit pays for the imports of what trains; the others "
-        f"take {1000 * asleep.warm:.0f} ms beside their sleep, {100 * _loss(asleep.warm, seconds):.2f} %. Between the end of a "
+        f"sleep, {share(asleep.overhead, seconds):.2f} %. A worker's first unit pays for the imports of what trains; the others "
+        f"take {1000 * asleep.warm:.0f} ms beside their sleep, {share(asleep.warm, seconds):.2f} %. Between the end of a "
         f"training and the next claim {1000 * median(asleep.gaps):.0f} ms (median), {1000 * max(asleep.gaps):.0f} ms at most.",
     ]
-
-
-def _loss(overhead: float, seconds: int) -> float:
-    return overhead / (seconds + overhead)
 
 
 def _warm(warm: warmth.Warmth) -> list[str]:
@@ -145,7 +141,7 @@ def _studies(studies: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def goals_of(asleep: SlotTimes, seconds: int, warm: warmth.Warmth, packed: Sequence[packing.Packed]) -> list[Goal]:
-    loss, worst = 100 * _loss(asleep.overhead, seconds), min(one.gain for one in packed)
+    loss, worst = share(asleep.overhead, seconds), min(one.gain for one in packed)
     return [
         Goal("next unit in ≤ 0.2 s", f"{warm.next:.2f} s", warm.next <= 0.2),
         Goal(f"≤ 2 % of slot time with units of {seconds} s", f"{loss:.2f} %", loss <= 2),

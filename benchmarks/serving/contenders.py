@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,20 +104,22 @@ class Running:
 
 def _marked(token: str) -> list[int]:
     """Processes with the token in their environment, and all below them: what decodes films is started with a bare environment."""
-    found, below = [], defaultdict[int, list[int]](list)
+    found = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if entry.name.isdigit():
-                below[_parent(entry)].append(int(entry.name))
-                if token.encode() in (entry / "environ").read_bytes():
-                    found.append(int(entry.name))
+            if entry.name.isdigit() and token.encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
     for pid in found:  # grows
-        found += [child for child in below[pid] if child not in found]
+        found += [child for child in _children(pid) if child not in found]
     return found
 
 
-def _parent(process: Path) -> int:
-    return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+def _children(pid: int) -> list[int]:
+    """Processes that any thread of `pid` has started; none where it has ended."""
+    try:
+        return [int(child) for listed in Path(f"/proc/{pid}/task").glob("*/children") for child in listed.read_text().split()]
+    except OSError:
+        return []
 
 
 def _pss(pid: int) -> float:

@@ -50,6 +50,11 @@ def slot_times(folder: Path, kind: str, count: int, seconds: int, image: str = "
     return SlotTimes((slot_time - count * seconds) / count, mean(map(sum, zip(gaps, work, strict=True))), gaps)
 
 
+def share(overhead: float, seconds: float) -> float:
+    """Percent of slot time that units of so many seconds lose."""
+    return 100 * overhead / (seconds + overhead)
+
+
 def measure(folder: Path, kind: str, count: int, seconds: int, image: str = "") -> str:
     """Two lines of figures."""
     overhead, warm, gaps = slot_times(folder, kind, count, seconds, image)
@@ -57,7 +62,7 @@ def measure(folder: Path, kind: str, count: int, seconds: int, image: str = "") 
         f"{kind}: {count} units of {seconds} s on {SLOTS} slots at load {os.getloadavg()[0]:.1f}: {1000 * overhead:.0f} ms per unit over "
         f"its sleep, {1000 * warm:.0f} ms in a warm worker, of which between units {1000 * median(gaps):.0f} ms (median, "
         f"{1000 * max(gaps):.0f} at most)\n"
-        f"share of slot time of units of 60 s: {100 * overhead / (60 + overhead):.2f} %, warm {100 * warm / (60 + warm):.2f} %\n"
+        f"share of slot time of units of 60 s: {share(overhead, 60):.2f} %, warm {share(warm, 60):.2f} %\n"
     )
 
 
