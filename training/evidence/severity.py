@@ -9,6 +9,7 @@ from training.data.cohort import Row
 from training.evaluation.metrics import expected_calibration_error
 from training.evaluation.table import as_markdown
 from training.evidence import charts
+from training.evidence.agreement import JUNIOR, TITLES, Figures, figure_text, figures_table, span
 from training.evidence.answers import Answered, answered
 from training.evidence.page import Part, picture
 from training.evidence.readers import LOWER_IS_BETTER, METRICS, Floats, Reading, agreement, by_reader, draws_of, readings
@@ -17,9 +18,6 @@ from training.evidence.variants import cost_of, finished_variants
 from training.protocol.study import Study, View
 
 BASE = "stl-severity"
-TITLES = {"acc": "same category", "kappa": "quadratic κ", "score_mae": "MAE of the global score"}
-JUNIOR = "junior radiologist"
-Figures = dict[str, Floats]  # metric → (1 + draws,): the figure on all films, then on draws of patients
 
 
 def part(study: Study, view: View) -> Part:
@@ -40,7 +38,7 @@ def part(study: Study, view: View) -> Part:
     base = next(a.title for a in own if a.experiment == BASE)
     everybody = {**found, **single}
     best = max((name for name in everybody if name != JUNIOR), key=lambda name: everybody[name]["kappa"][0])
-    panels = {TITLES[m]: {who: _span(figures[m]) for who, figures in {JUNIOR: found[JUNIOR], **single}.items()} for m in METRICS}
+    panels = {TITLES[m]: {who: span(figures[m]) for who, figures in {JUNIOR: found[JUNIOR], **single}.items()} for m in METRICS}
     return Part(
         study.recipe.name,
         "Severity against radiologists",
@@ -49,7 +47,7 @@ def part(study: Study, view: View) -> Part:
             "### Goal: beat the junior",
             _goals(everybody, best),
             "### Everybody against the senior",
-            _table(everybody),
+            figures_table(everybody),
             picture("severity.png", "Agreement with the senior radiologist: networks with 95 % intervals, the junior as a band"),
             "### What helped",
             _levers(single, base),
@@ -85,14 +83,16 @@ def _goals(everybody: Mapping[str, Figures], best: str) -> str:
         sign = -1 if metric in LOWER_IS_BETTER else 1
         gain = sign * (everybody[best][metric] - everybody[JUNIOR][metric])
         verdict = "reached" if gain[0] > 0 else "not reached"
-        rows.append((TITLES[metric], _text(metric, everybody[JUNIOR][metric]), _text(metric, everybody[best][metric]), verdict))
+        rows.append(
+            (
+                TITLES[metric],
+                figure_text(metric, everybody[JUNIOR][metric]),
+                figure_text(metric, everybody[best][metric]),
+                verdict,
+            )
+        )
     table = as_markdown(("", JUNIOR, f"best network: {best}", "beat the junior"), rows)
     return f"{table}\n\nThe best network is the one of highest κ on these same films, which flatters it."
-
-
-def _table(everybody: Mapping[str, Figures]) -> str:
-    rows = [(who, *(_text(metric, figures[metric]) for metric in METRICS)) for who, figures in everybody.items()]
-    return as_markdown(("who", *(TITLES[metric] for metric in METRICS)), rows)
 
 
 def _levers(single: Mapping[str, Figures], base: str) -> str:
@@ -102,13 +102,13 @@ def _levers(single: Mapping[str, Figures], base: str) -> str:
         if name == base:
             continue
         steps = {metric: figures[metric] - single[base][metric] for metric in METRICS}
-        rows.append((name, *(_text(metric, steps[metric], signed=True) for metric in METRICS), _verdict(steps["kappa"])))
+        rows.append((name, *(figure_text(metric, steps[metric], signed=True) for metric in METRICS), _verdict(steps["kappa"])))
     note = "Paired differences from the single task with the same films. Helped or harmed: the interval of κ leaves zero out."
     return as_markdown(("lever", *(TITLES[metric] for metric in METRICS), "κ"), rows) + f"\n\n{note}"
 
 
 def _verdict(steps: Floats) -> str:
-    _, low, high = _span(steps)
+    _, low, high = span(steps)
     return "helped" if low > 0 else "harmed" if high < 0 else "no difference shown"
 
 
@@ -120,14 +120,3 @@ def _reliability(own: Sequence[Answered]) -> bytes:
             error = float(expected_calibration_error(truth, one.probabilities))
             shown[f"{one.title}, ECE {error:.2f}"] = (one.probabilities, truth)
     return charts.reliability_chart(shown)
-
-
-def _span(values: Floats) -> charts.Span:
-    low, high = np.nanquantile(values[1:], (0.025, 0.975))
-    return float(values[0]), float(low), float(high)
-
-
-def _text(metric: str, values: Floats, signed: bool = False) -> str:
-    scale, digits, sign = (100, 1, "+" if signed else "") if metric == "acc" else (1, 2, "+" if signed else "")
-    value, low, high = (f"{scale * v:{sign}.{digits}f}".replace("-", "−") for v in _span(values))
-    return f"{value} ({low} to {high})" + (" %" if metric == "acc" and not signed else "")

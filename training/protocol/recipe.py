@@ -110,7 +110,7 @@ class Recipe(Value):
     threads: int = Field(1, ge=1)
     gpus_per_unit: int = Field(1, ge=1, le=16)
     registered_name: str = "mdmt"
-    evidence: Literal["lungs", "severity", "prognosis", "films"] | None = None
+    evidence: Literal["lungs", "severity", "prognosis", "served", "films"] | None = None
     running: Running = Running()
 
     @model_validator(mode="after")

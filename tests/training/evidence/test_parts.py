@@ -14,14 +14,14 @@ from tests.cxr.chests import chest
 from tests.serving.tiny_bundle import _segmenter
 from tests.training.protocol.test_study import Quiet
 from training.evidence import films as numbers_of_films
-from training.evidence import prognosis, severity
+from training.evidence import prognosis, served, severity
 from training.evidence.answers import answered
 from training.evidence.page import markdown
 from training.evidence.variants import unfinished
 from training.protocol import lung_unet
 from training.protocol.experiments import Experiment
 from training.protocol.lung_unet import LungUnet
-from training.protocol.recipe import BackboneChoice, CohortSource, Recipe, Scheme, SegmenterChoice, Subset, variants
+from training.protocol.recipe import SERVED, BackboneChoice, CohortSource, Recipe, Scheme, SegmenterChoice, Subset, variants
 from training.protocol.study import Study
 from training.settings import Training
 from training.tracking import Tracking, default_uri
@@ -115,11 +115,24 @@ def test_prognosis_is_shown_with_its_controls(studied: Callable[[Recipe], Study]
     text = markdown(prognosis.part(study, Quiet()))
     for said in (
         "24 films of 12 patients: 12 MILD (6 patients), 12 SEVERE (6)", "| view position alone | 24 |", "| age group and sex alone | 24 |",
-        "MDMT is above STL τ1 on", "looking everywhere alike", "| shufflenet_v2_x0_5 | prognosis | label |", "centre: ITALY",
-        "6 of 6 trainings",
+        "MDMT is above STL τ1 on", "| looking everywhere alike | – | – | 48 |",
+        "| shufflenet_v2_x0_5 | prognosis | label |", "centre: ITALY", "6 of 6 trainings",
     ):  # fmt: skip
         assert said in text, said
     assert "P1," not in text and "/0.png" not in text
+
+
+def test_what_is_served_is_shown_beside_the_junior_and_beside_view_alone(studied: Callable[[Recipe], Study]) -> None:
+    both = Experiment(name=SERVED, title="both", tasks=("prognosis", *TASKS), answers=("prognosis", "severity"))
+    study = studied(recipe(("prognosis", "severity"), (SERVED,), own_experiments=(both,), registered_name="mdmt-tiny"))
+    text = markdown(served.part(study, Quiet()))
+    for said in (
+        "registered as `mdmt-tiny`", "| junior radiologist |", "| the category answered, the film in the lungs' box |",
+        "| from all that was learnt, the film in the lungs' box |", "| view position alone | 24 |", "| view position alone | 12 |",
+        "| looking at the one best place of each film | – | – | 48 |", "| shufflenet_v2_x0_5 | severity | label |",
+    ):  # fmt: skip
+        assert said in text, said
+    assert "| zone-a |" not in text and "P1," not in text and "COHEN-1" not in text
 
 
 def test_numbers_of_films_are_shown_with_the_gain_of_each(studied: Callable[[Recipe], Study]) -> None:

@@ -8,6 +8,8 @@ Expected  not measured yet. Prognosis as in `real-cxr` and for its reasons no ev
           no phantoms have the senior's category on 53 % of the films (`real-severity`, "zones as tasks, ordinal loss")
 """
 
+from typing import Any
+
 from cxr.pipeline import PipelineSpec
 from cxr.tasks import PROGNOSIS, SECOND, SECOND_ZONES, SEVERITY, ZONES
 from training.protocol.experiments import Experiment
@@ -25,18 +27,25 @@ BOTH = Experiment(
 )
 
 
-def recipe() -> Recipe:
-    return Recipe(
-        name="real",
-        description="328 public films with an outcome, 136 with scores of two radiologists; zones are learnt along; 5-fold CV by patient",
-        data=PUBLIC_FOLDERS,
-        cohorts=PUBLIC_COHORTS,
-        segmenter=SegmenterChoice(preset="real"),
-        pipeline=PipelineSpec(size=160),
-        backbones=(BackboneChoice(name="efficientnet_lite0", weights="imagenet"),),
-        schemes=(Scheme(kind="cv", folds=5),),
-        training=Training(batch_size=16, max_epochs=18, patience=5, warmup_epochs=3, dropout=0.3, learning_rate=5e-4),
-        experiments=(SERVED,),
-        own_experiments=(BOTH,),
-        registered_name="mdmt-public",
-    )
+def recipe(**changes: Any) -> Recipe:
+    return Recipe(**({
+        "name": "real",
+        "description": "328 public films with an outcome, 136 with scores of two radiologists; zones learnt along; 5-fold CV by patient",
+        "data": PUBLIC_FOLDERS,
+        "cohorts": PUBLIC_COHORTS,
+        "segmenter": SegmenterChoice(preset="real"),
+        "pipeline": PipelineSpec(size=160),
+        "backbones": (BackboneChoice(name="efficientnet_lite0", weights="imagenet"),),
+        "schemes": (Scheme(kind="cv", folds=5),),
+        "training": Training(batch_size=16, max_epochs=18, patience=5, warmup_epochs=3, dropout=0.3, learning_rate=5e-4),
+        "experiments": (SERVED,),
+        "own_experiments": (BOTH,),
+        "registered_name": "mdmt-public",
+        "evidence": "served",
+    } | changes))  # fmt: skip
+
+
+def variants() -> dict[str, Recipe]:
+    """The lungs alone: does the network lose anything by not seeing the rest, and where does it look then?"""
+    masked = {"description": "the same on the lungs alone", "pipeline": PipelineSpec(size=160, crop="masked"), "evidence": None}
+    return {"masked": recipe(name="real+masked", **masked)}
