@@ -33,9 +33,11 @@ real-cxr: .venv/.installed
 
 # A network of real films, registered and promoted. To serve it: mdmt serve --name mdmt-public
 real-model: .venv/.installed
+	$(MDMT) run --recipe real+lungs
 	$(MDMT) run --recipe real
 	$(MDMT) register --recipe real
 	$(MDMT) promote --name mdmt-public --reason "make real-model"
+	$(MDMT) report --recipe real --page docs/evidence.md
 
 # Evidence on real films (docs/evidence.md): each recipe with its variants, then its part of the page. Called again it goes on, or finds all.
 real-lungs: .venv/.installed

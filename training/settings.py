@@ -96,6 +96,10 @@ class Training(BaseModel):
     channels: Literal["gray", "scrambled"] = Field(
         "gray", description="'scrambled': the authors' reshape of S×S×3 to 3×S×S, a defect kept for comparison"
     )
+    pooling: Literal["everywhere", "lungs"] = Field(
+        "everywhere",
+        description="places of the last map that heads are given the mean of; 'lungs' needs films with crop 'masked'",
+    )
     augmentation: Augmentation = Augmentation()
     test_views: int = Field(
         1, ge=1, le=32, description="views of a film whose logits are averaged in evaluation; 1: the film itself"
@@ -122,8 +126,8 @@ class Training(BaseModel):
     def deciding(self) -> dict[str, Any]:
         """All settings as JSON values, without those that came later and are off: what was made before them keeps its digest."""
         settings = self.model_dump(mode="json")
-        for name in ("ranked", "test_views"):
-            if settings[name] in ([], 1):
+        for name in ("ranked", "test_views", "pooling"):
+            if settings[name] in ([], 1, "everywhere"):
                 del settings[name]
         return settings
 

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from training.learning.places import Places
 
-def evidence(head: nn.Sequential, features: Tensor, feature_map: Tensor, shares: Tensor | None = None) -> Tensor:
+
+def evidence(head: nn.Sequential, features: Tensor, feature_map: Tensor, places: Places | None = None) -> Tensor:
     """(B, F) pooled features and the (B, F, h, w) map that they are the mean of → (B, C, h, w): what each place adds to each logit.
 
-    `shares` (h, w) is what each place counts in that mean; None: all alike.
+    `places` is what the mean is over, and gives the evidence its grid; None: all places of the map alike.
 
     The positive part of a class's map is its Grad-CAM. Signed and of all classes, because it is linear in the logits: whoever reads the
     graph can ask what raised any weighing of them. The sum over the places is the logit without the biases. `head` in evaluation:
@@ -23,8 +25,8 @@ def evidence(head: nn.Sequential, features: Tensor, feature_map: Tensor, shares:
     lets_through = first(features) > 0  # (B, hidden): where the head's ReLU has slope 1
     slopes = (last.weight * lets_through[:, None]) @ first.weight  # (B, C, hidden) @ (hidden, F) → (B, C, F)
     batch, channels, height, width = feature_map.shape
-    places = slopes @ feature_map.reshape(batch, channels, height * width)  # (B, C, h·w)
-    return places.reshape(batch, -1, height, width) * (1 / (height * width) if shares is None else shares)
+    added = (slopes @ feature_map.reshape(batch, channels, height * width)).reshape(batch, -1, height, width)
+    return added / (height * width) if places is None else places.spread(added)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from cxr.tasks import Task
 from training.learning.backbones import build
 from training.learning.backbones.backbone import Backbone
 from training.learning.evidence import evidence, seen
-from training.learning.zones import seen_by, zone_shares
+from training.learning.places import Places, lungs_on, places_of
 
 
 class Head(nn.Sequential):
@@ -29,6 +29,9 @@ class Network(nn.Module):
     Scaling to [0, 1], the backbone's normalisation and the copy of the gray channel to three are part of the network, so they are
     part of the exported graph and cannot be forgotten, or done twice, by a caller. Equation 1 of the paper.
 
+    `pooling` "lungs", for films with black around the lungs, gives every head the mean over the lungs in place of that over all places
+    (`places`), so that no answer comes from elsewhere; the paper's is "everywhere".
+
     Two departures repeat what the authors' code does, for comparison only, and travel in the graph like the rest: `normalisation`
     "none" leaves the values in [0, 1] (their τ2 and MDMT runs are not normalised, by a misspelling), and `channels` "scrambled" feeds
     what `scrambled` says. Anything else than these and the defaults "backbone" and "gray" is a ValueError.
@@ -42,20 +45,25 @@ class Network(nn.Module):
         dropout: float = 0.5,
         normalisation: str = "backbone",
         channels: str = "gray",
+        pooling: str = "everywhere",
     ) -> None:
         super().__init__()
         if normalisation not in ("backbone", "none"):
             raise ValueError(f"normalisation {normalisation!r}: use 'backbone' (its mean and deviation) or 'none'")
         if channels not in ("gray", "scrambled"):
             raise ValueError(f"channels {channels!r}: use 'gray' (the film three times) or 'scrambled' (the authors' reshape)")
+        if pooling not in ("everywhere", "lungs"):
+            raise ValueError(f"pooling {pooling!r}: use 'everywhere' (global average pooling, the paper) or 'lungs'")
         self.scrambles = channels == "scrambled"
         self.tasks = tuple(tasks)
         self.origin = backbone.origin
         self.backbone = backbone.module
         self.last_map = "" if self.scrambles else backbone.last_map  # a place of a scrambled film is no place of the chest
-        if not self.last_map and any(task.zone is not None for task in self.tasks):
+        self.pools_lungs = pooling == "lungs"
+        if not self.last_map and self.chooses_places:
             raise ValueError(
-                "tasks of single zones need a place for every feature: a backbone with a last map, and channels 'gray'"
+                "tasks of single zones, and pooling 'lungs', need a place for every feature: a backbone with a last map, and "
+                "channels 'gray'"
             )
         classes = {task.output: len(task.classes) for task in self.tasks}
         self.heads = nn.ModuleDict({name: Head(backbone.features, n, hidden, dropout) for name, n in classes.items()})
@@ -69,16 +77,29 @@ class Network(nn.Module):
     def device(self) -> torch.device:
         return self.scale.device
 
+    @property
+    def chooses_places(self) -> bool:
+        """Whether any head has a mean of its own, over a part of the film."""
+        return self.pools_lungs or any(task.zone is not None for task in self.tasks)
+
     def forward(self, films: Tensor) -> dict[str, Tensor]:
-        if self.scrambles:
-            films = scrambled(films)
-        x = (films.float() * self.scale).add_(self.shift)  # (B, 1 or 3, S, S) · (1, 3, 1, 1) → (B, 3, S, S)
-        if all(task.zone is None for task in self.tasks):
+        pixels = scrambled(films) if self.scrambles else films
+        x = (pixels.float() * self.scale).add_(self.shift)  # (B, 1 or 3, S, S) · (1, 3, 1, 1) → (B, 3, S, S)
+        if not self.chooses_places:
             shared = self.backbone(x)  # (B, features), computed once for all heads
             return {task.name: self.heads[task.output](shared) for task in self.tasks}
         with seen(self.backbone.get_submodule(self.last_map)) as maps:
             shared = self.backbone(x)
-        return {task.name: self.heads[task.output](seen_by(task, shared, maps[0])) for task in self.tasks}
+        places = self.places(films, maps[0])
+        return {
+            t.name: self.heads[t.output](shared if p is None else p.mean(maps[0]))
+            for t, p in zip(self.tasks, places, strict=True)
+        }
+
+    def places(self, films: Tensor, feature_map: Tensor) -> list[Places | None]:
+        """Of each task: the places of the last map (B, F, h, w) that its head is given the mean of; None: all, alike."""
+        lungs = lungs_on(films, feature_map) if self.pools_lungs else None
+        return [places_of(task, feature_map, lungs) for task in self.tasks]
 
 
 def scrambled(films: Tensor) -> Tensor:
@@ -101,10 +122,11 @@ def create(
     normalisation: str = "backbone",
     channels: str = "gray",
     folder: Path | None = None,
+    pooling: str = "everywhere",
 ) -> Network:
     """A network as it starts, seeded: the same arguments give the same numbers. `folder` holds ImageNet weights."""
     torch.manual_seed(seed)
-    return Network(build(backbone, weights, folder), tasks, hidden, dropout, normalisation, channels)
+    return Network(build(backbone, weights, folder), tasks, hidden, dropout, normalisation, channels, pooling)
 
 
 class Explained(nn.Module):
@@ -122,20 +144,21 @@ class Explained(nn.Module):
             return tuple(logits[task.name] for task in network.tasks)
         with seen(network.backbone) as features, seen(network.backbone.get_submodule(network.last_map)) as maps:
             logits = network(film)
+        places = network.places(film, maps[0])
         return *(logits[task.name] for task in network.tasks), *(
-            self._evidence(task, features[0], maps[0]) for task in network.tasks
+            self._evidence(task, features[0], maps[0], where) for task, where in zip(network.tasks, places, strict=True)
         )
 
-    def _evidence(self, task: Task, features: Tensor, feature_map: Tensor) -> Tensor:
-        shares = None if task.zone is None else zone_shares(feature_map)[task.zone]
-        return evidence(self.network.heads[task.output], seen_by(task, features, feature_map), feature_map, shares)
+    def _evidence(self, task: Task, features: Tensor, feature_map: Tensor, places: Places | None) -> Tensor:
+        given = features if places is None else places.mean(feature_map)
+        return evidence(self.network.heads[task.output], given, feature_map, places)
 
 
 def export_onnx(network: Network, size: int, path: Path) -> None:
     """Network → ONNX: input "film" uint8 (N, 1, size, size) with N free, one output of logits per task, named by the task.
 
-    A backbone with a `last_map` adds "evidence_<task>" (N, classes, h, w) float per task, h = w = size / 32: see `evidence`. An engine
-    computes it when asked for.
+    A backbone with a `last_map` adds "evidence_<task>" (N, classes, h, w) float per task, h = w = size / 32 (size / 8 with pooling
+    "lungs"): see `evidence`. An engine computes it when asked for.
     """
     network = network.cpu().eval()
     example = torch.zeros(2, 1, size, size, dtype=torch.uint8)  # a batch of 1 would be baked in as a constant

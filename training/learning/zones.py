@@ -7,27 +7,18 @@ outbreak in Italy: experimental chest X-ray scoring system", 2020, who draw the 
 import torch
 from torch import Tensor
 
-from cxr.tasks import Task
-
 BANDS, SIDES = 3, 2
 
 
 def zone_shares(feature_map: Tensor) -> Tensor:
     """A map (B, F, h, w) → (6, h, w): what each of its places counts in the mean over each zone; every zone sums to 1."""
     height, width = feature_map.shape[-2:]
-    rows, columns = _parts(BANDS, height), _parts(SIDES, width)
+    rows, columns = parts(BANDS, height), parts(SIDES, width)
     shares = columns[:, None, None, :] * rows[None, :, :, None]  # (2, 3, h, w)
     return shares.reshape(BANDS * SIDES, height, width).to(feature_map)
 
 
-def seen_by(task: Task, features: Tensor, feature_map: Tensor) -> Tensor:
-    """What the head of a task is given, (B, F): the mean over its zone, or over the whole film."""
-    if task.zone is None:
-        return features
-    return (feature_map * zone_shares(feature_map)[task.zone]).sum((-2, -1))
-
-
-def _parts(parts: int, length: int) -> Tensor:
+def parts(parts: int, length: int) -> Tensor:
     """(parts, length): `length` places of equal size shared out to neighbouring parts of equal size; each part sums to 1."""
     edges, places = torch.arange(parts + 1) * length / parts, torch.arange(length)
     inside = torch.minimum(edges[1:, None], places + 1) - torch.maximum(edges[:-1, None], places)

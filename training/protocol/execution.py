@@ -97,7 +97,9 @@ def untrained(unit: Unit, weights: Path) -> Network:
     """The unit's network as it is built: ImageNet or random backbone, random heads."""
     chosen, t = unit.backbone, unit.training
     tasks = by_name(unit.tasks)
-    return create(chosen.name, chosen.weights, tasks, t.hidden, t.dropout, unit.seed, t.normalisation, t.channels, weights)
+    return create(
+        chosen.name, chosen.weights, tasks, t.hidden, t.dropout, unit.seed, t.normalisation, t.channels, weights, t.pooling
+    )
 
 
 def start(unit: Unit, weights: Path, fetch: Fetch, train: Samples) -> Network:

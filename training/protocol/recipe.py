@@ -152,6 +152,16 @@ class Recipe(Value):
         return self
 
     @model_validator(mode="after")
+    def _lungs_are_drawn(self) -> Self:
+        pooling = [self.training.pooling, *(one.training.get("pooling") for one in self.own_experiments)]
+        if "lungs" in pooling and self.pipeline.crop != "masked":
+            raise ValueError(
+                f"pooling 'lungs' on films with crop {self.pipeline.crop!r}, where nothing tells the lungs from the rest: "
+                "set pipeline.crop to 'masked', or pooling to 'everywhere'"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _gpus_have_work(self) -> Self:
         least = 2 * self.gpus_per_unit
         for training in (self.training, *(self.training_of(place) for place in self.tuned)):

@@ -46,6 +46,11 @@ def recipe(**changes: Any) -> Recipe:
 
 
 def variants() -> dict[str, Recipe]:
-    """The lungs alone: does the network lose anything by not seeing the rest, and where does it look then?"""
-    masked = {"description": "the same on the lungs alone", "pipeline": PipelineSpec(size=160, crop="masked"), "evidence": None}
-    return {"masked": recipe(name="real+masked", **masked)}
+    """Lungs alone, and nothing else counted: does the network lose anything by it, and where does it look then?"""
+    lungs = {
+        "description": "the same on the lungs alone, averaged over the lungs",
+        "pipeline": PipelineSpec(size=160, crop="masked"),
+        "training": recipe().training.model_copy(update={"pooling": "lungs"}),
+        "evidence": None,
+    }
+    return {"lungs": recipe(name="real+lungs", **lungs)}

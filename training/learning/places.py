@@ -1,0 +1,61 @@
+"""Over which places of the film a head's mean is taken: all alike, a zone, or the lungs; and where on the film an answer then comes from.
+
+Lungs are the pixels of a film that are not its black: `crop="masked"` (cxr.pipeline) leaves nothing else. A network's last map is too
+coarse to follow their border, so it is taken as enlarged linearly to `FINER` times its places a side, and the mean is over the lungs
+there. Means are linear, so no enlarged map is computed: its places count in the coarse one's by how far they reach.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cxr.tasks import Task
+from training.learning.zones import parts, zone_shares
+
+FINER = 4
+OUTSIDE = 1e-3  # what a place without lung counts beside one that is all lung: a zone that no lung reaches has a mean too
+
+
+class Places(NamedTuple):
+    """`shares` (h', w') or (B, 1, h', w') of the mean, summing to 1, on the map's own grid (h, w) or, by `rows` (h', h) and `columns`
+    (w, w'), on a finer one."""
+
+    shares: Tensor
+    rows: Tensor | None = None
+    columns: Tensor | None = None
+
+    def mean(self, feature_map: Tensor) -> Tensor:
+        """(B, F, h, w) → (B, F)"""
+        shares = self.shares
+        if self.rows is not None and self.columns is not None:
+            shares = self.rows.mT @ shares @ self.columns.mT  # what each coarse place counts
+        return (feature_map * shares).sum((-2, -1))
+
+    def spread(self, added: Tensor) -> Tensor:
+        """What a mean adds to each logit, were it of one place alone, (B, C, h, w) → what each place adds, (B, C, h', w')."""
+        if self.rows is not None and self.columns is not None:
+            added = self.rows @ added @ self.columns
+        return added * self.shares
+
+
+def lungs_on(films: Tensor, feature_map: Tensor) -> Tensor:
+    """Films (B, 1, S, S) → (B, 1, h', w') of a map (B, F, h, w): the share of each finer place that is brighter than the film's black."""
+    height, width = (FINER * side for side in feature_map.shape[-2:])
+    drawn = (films > films.amin((-2, -1), keepdim=True)).to(feature_map)
+    return parts(height, films.shape[-2]).to(feature_map) @ drawn @ parts(width, films.shape[-1]).to(feature_map).mT
+
+
+def places_of(task: Task, feature_map: Tensor, lungs: Tensor | None) -> Places | None:
+    """The places that the head of a task is given the mean of; None: all, alike. `lungs` as from `lungs_on`, None: whatever is there."""
+    if lungs is None:
+        return None if task.zone is None else Places(zone_shares(feature_map)[task.zone])
+    shares = lungs + OUTSIDE if task.zone is None else (lungs + OUTSIDE) * zone_shares(lungs)[task.zone]
+    rows, columns = (_enlarging(side).to(feature_map) for side in feature_map.shape[-2:])
+    return Places(shares / shares.sum((-2, -1), keepdim=True), rows, columns.mT)
+
+
+def _enlarging(length: int) -> Tensor:
+    """(FINER · length, length): linear interpolation between the middles of `length` places, constant beyond the first and last."""
+    middles = ((torch.arange(FINER * length) + 0.5) / FINER - 0.5).clamp(0, length - 1)
+    return (1 - (middles[:, None] - torch.arange(length)).abs()).clamp(min=0)
