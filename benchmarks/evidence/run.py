@@ -1,6 +1,6 @@
 """`python -m benchmarks.evidence.run`: does the evidence fall where the disease is, and what does it cost? Writes benchmarks/evidence.md.
 
-Where: phantoms with one diseased zone, answered by a bundle (`--bundle FOLDER`, default: what the registry's alias points to).
+Where: phantoms with one diseased zone, answered by bundles (`--bundle FOLDER` for each; default: what the registry's alias points to).
 Cost: the graph with the evidence asked for, the same graph not asked, and a graph exported without it, in turn, CPU time on one thread.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks import page
 from benchmarks.clock import Spent, interleaved, middle, ratio, spent
-from benchmarks.evidence.zones import Localised, localised, zone_films
+from benchmarks.evidence.zones import Localised, Zone, localised, zone_films
 from benchmarks.page import ROOT, Goal, table
 from cxr.bundle import Bundle
 from cxr.engine import EVIDENCE
@@ -33,43 +33,45 @@ TASKS = (PROGNOSIS, SEVERITY)
 
 def main() -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.evidence.run", description=__doc__)
-    options.add_argument("--bundle", type=Path, help="folder of a bundle")
+    options.add_argument("--bundle", type=Path, action="append", default=[], help="folder of a bundle")
     options.add_argument("--films", type=int, default=120)
     options.add_argument("--runs", type=int, default=60, help="of each graph, where it is timed")
     options.add_argument("--output", type=Path, default=OUTPUT)
     chosen = options.parse_args()
-    (where, falls), (cost, cheap) = _where(chosen.bundle, chosen.films), _cost(chosen.runs)
+    zones = list(zone_films(chosen.films))
+    (where, falls), (cost, cheap) = (
+        _where([Bundle(folder) for folder in chosen.bundle] or [_registered()], zones),
+        _cost(chosen.runs),
+    )
     title, about = "Evidence: where it falls and what it costs", "CPU time is own time, of graphs in turn."
     head = page.head(title, about, ("torch", "onnxruntime", "openvino"), "one per graph")
     page.write(chosen.output, [*head, page.goals([*falls, cheap]), *where, *cost])
     sys.stdout.write(chosen.output.read_text())
 
 
-def _where(folder: Path | None, films: int) -> tuple[list[str], list[Goal]]:
-    bundle = Bundle(folder) if folder else _registered()
-    if not bundle.engine.explains:
-        return [
-            "## Where",
-            "Not measured: this bundle was registered before evidence was exported. `mdmt register` makes a new one.",
-        ], []
-    found = localised(bundle, list(zone_films(films)), SHARE_GOAL)
-    share = f"at least {SHARE_GOAL:.0%}"
-    header = ("task", "what speaks for", "films", "silent", "mean share", "median share", share)
-    blocks = [
-        "## Where",
-        f"{films} phantoms with one diseased zone, answered by bundle {bundle.digest[:12]} ({bundle.manifest.lineage.get('backbone')}, "
-        f"films of {bundle.manifest.pipeline.size} pixels). Share of the evidence on the side of the lung that has the zone.",
-        table(header, [_row(one) for one in found]),
-    ]
-    return blocks, [
-        Goal(
-            f"{share} of the evidence for a worse {one.task} in the diseased lung",
-            f"{one.mean:.1%}",
-            one.mean >= SHARE_GOAL,  # NaN is not
-        )
-        for one in found
-        if one.question == WORSE
-    ]
+def _where(bundles: list[Bundle], films: list[Zone]) -> tuple[list[str], list[Goal]]:
+    blocks, goals = ["## Where"], []
+    for bundle in bundles:
+        name = f"{bundle.manifest.lineage.get('recipe')} ({bundle.digest[:12]})"
+        if not bundle.engine.explains:
+            blocks.append(f"Not measured: {name} was registered before evidence was exported. `mdmt register` makes a new one.")
+            continue
+        found = localised(bundle, films, SHARE_GOAL)
+        spec = bundle.manifest.pipeline
+        header = ("task", "what speaks for", "films", "silent", "mean share", "median share", f"at least {SHARE_GOAL:.0%}")
+        blocks += [
+            f"{len(films)} phantoms with one diseased zone, answered by bundle {name}: {bundle.manifest.lineage.get('backbone')}, films of "
+            f"{spec.size} pixels, crop {spec.crop!r}. Share of the evidence on the side of the lung that has the zone, of the films where "
+            "there is any; on the others nothing speaks for it (silent).",
+            table(header, [_row(one) for one in found]),
+        ]
+        goals += [_goal(name, one) for one in found if one.question == WORSE]
+    return blocks, goals
+
+
+def _goal(bundle: str, one: Localised) -> Goal:
+    what = f"{bundle}: at least {SHARE_GOAL:.0%} of the evidence for a worse {one.task} in the diseased lung"
+    return Goal(what, f"{one.mean:.1%}", one.mean >= SHARE_GOAL)  # NaN is not
 
 
 def _row(one: Localised) -> tuple[object, ...]:

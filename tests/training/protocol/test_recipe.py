@@ -101,8 +101,7 @@ def test_a_mean_over_the_lungs_needs_films_that_tell_them_from_the_rest(tmp_path
     assert "set pipeline.crop to 'masked'" in refusal(tmp_path, **pooled)
     own = {"name": "mine", "title": "MDMT", "tasks": ["prognosis", "severity"], "training": {"pooling": "lungs"}}
     assert "set pipeline.crop to 'masked'" in refusal(tmp_path, own_experiments=[own])
-    masked = {"pipeline": {**recipe["pipeline"], "crop": "masked"}}  # type: ignore[dict-item]
-    assert load_recipe(written(tmp_path, content(**pooled, **masked))).training.pooling == "lungs"
+    assert load_recipe("demo+lungs").training.pooling == "lungs"
 
 
 def test_what_is_served_answers_all_that_it_learns_or_what_its_experiment_says(tmp_path: Path) -> None:
