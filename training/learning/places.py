@@ -14,7 +14,6 @@ from cxr.tasks import Task
 from training.learning.zones import parts, zone_shares
 
 FINER = 4
-OUTSIDE = 1e-3  # what a place without lung counts beside one that is all lung: a zone that no lung reaches has a mean too
 
 
 class Places(NamedTuple):
@@ -47,10 +46,15 @@ def lungs_on(films: Tensor, feature_map: Tensor) -> Tensor:
 
 
 def places_of(task: Task, feature_map: Tensor, lungs: Tensor | None) -> Places | None:
-    """The places that the head of a task is given the mean of; None: all, alike. `lungs` as from `lungs_on`, None: whatever is there."""
+    """The places that the head of a task is given the mean of; None: all, alike. `lungs` as from `lungs_on`, None: whatever is there.
+
+    A zone that no lung reaches, and a film without any, have the mean over all of their places.
+    """
     if lungs is None:
         return None if task.zone is None else Places(zone_shares(feature_map)[task.zone])
-    shares = lungs + OUTSIDE if task.zone is None else (lungs + OUTSIDE) * zone_shares(lungs)[task.zone]
+    whole = torch.ones_like(lungs) if task.zone is None else zone_shares(lungs)[task.zone].expand_as(lungs)
+    drawn = lungs * whole
+    shares = torch.where(drawn.sum((-2, -1), keepdim=True) > 0, drawn, whole)
     rows, columns = (_enlarging(side).to(feature_map) for side in feature_map.shape[-2:])
     return Places(shares / shares.sum((-2, -1), keepdim=True), rows, columns.mT)
 
