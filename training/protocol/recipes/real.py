@@ -51,6 +51,7 @@ def variants() -> dict[str, Recipe]:
         "description": "the same on the lungs alone, averaged over the lungs",
         "pipeline": PipelineSpec(size=160, crop="masked"),
         "training": recipe().training.model_copy(update={"pooling": "lungs"}),
+        "registered_name": "mdmt-public-lungs",
         "evidence": None,
     }
     return {"lungs": recipe(name="real+lungs", **lungs)}
