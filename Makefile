@@ -33,7 +33,7 @@ real-cxr: .venv/.installed
 
 # A network of real films, registered and promoted. To serve it: mdmt serve --name mdmt-public
 real-model: .venv/.installed
-	$(MDMT) run --recipe real+lungs
+	$(MDMT) run --recipe real+box
 	$(MDMT) run --recipe real
 	$(MDMT) register --recipe real
 	$(MDMT) promote --name mdmt-public --reason "make real-model"

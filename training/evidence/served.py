@@ -16,7 +16,7 @@ from training.evidence.variants import cost_of, finished_variants
 from training.protocol.recipe import SERVED
 from training.protocol.study import Study, View
 
-CROPS = {"box": "the film in the lungs' box", "masked": "the lungs alone, and the mean over them"}
+CROPS = {"box": "the film in the lungs' box", "masked": "the lungs alone, and is given the mean over them"}
 
 
 def part(study: Study, view: View) -> Part:
@@ -53,7 +53,7 @@ def _about(study: Study) -> str:
     return (
         f"Recipe `{recipe.name}`, registered as `{recipe.registered_name}`: {recipe.backbones[0].name}, {recipe.pipeline.size} px, "
         f"{recipe.schemes[0].folds}-fold cross-validation by patient, once; the network that is registered is trained on all films in the "
-        f"same way. It is served with {CROPS[recipe.pipeline.crop]}. The outcome leaks here as in the part on prognosis."
+        f"same way. It sees {CROPS[recipe.pipeline.crop]}. The outcome leaks here as in the part on prognosis."
     )
 
 
