@@ -17,9 +17,11 @@ def evidence(head: nn.Sequential, features: Tensor, feature_map: Tensor, places:
 
     `places` is what the mean is over, and gives the evidence its grid; None: all places of the map alike.
 
-    The positive part of a class's map is its Grad-CAM. Signed and of all classes, because it is linear in the logits: whoever reads the
-    graph can ask what raised any weighing of them. The sum over the places is the logit without the biases. `head` in evaluation:
-    dropout does nothing.
+    The positive part of a class's map is its Grad-CAM; with `places`, whose gradients differ, it is what each place itself adds (HiResCAM:
+    Draelos and Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional neural networks", 2020).
+
+    Signed and of all classes, because it is linear in the logits: whoever reads the graph can ask what raised any weighing of them. The
+    sum over the places is the logit without the biases. `head` in evaluation: dropout does nothing.
     """
     first, last = (layer for layer in head if isinstance(layer, nn.Linear))
     lets_through = first(features) > 0  # (B, hidden): where the head's ReLU has slope 1
