@@ -78,6 +78,7 @@ def card_facts(
         commit=git_commit(),
         backbone=backbone,
         size=unit.size,
+        cut=cut_of(recipe.pipeline.crop, unit.training.pooling),
         seed=unit.seed,
         scheme=SCHEMES[recipe.served_group[2]],
         patients=len({row.patient for cohort in kept for row in cohort.rows}),
@@ -91,6 +92,12 @@ def card_facts(
         loss=_loss(recipe, unit),
         along=[task.title for task in by_name(unit.tasks) if task.name not in recipe.answers],
     )
+
+
+def cut_of(crop: str, pooling: str) -> str:
+    """What of a film the network is shown, in words."""
+    shown = {"box": "cropped to their box", "masked": "cropped to their box, all else in it blackened"}[crop]
+    return shown + (", heads given the mean over the lungs alone" if pooling == "lungs" else "")
 
 
 def _start(recipe: Recipe) -> str:

@@ -31,8 +31,8 @@ class CohortFacts:
 @dataclass(frozen=True)
 class CardFacts:
     """One version. `lines` are rows of the honest estimate: scheme, task, films, ACC, F1, G-mean, AUC as text; `films` (role →) counts the
-    films of the refit; `temperatures` and `calibrated_on` (films) are by task; `size` is pixels of a side. `start` and `loss` say in words
-    what the network started from and what was minimised; `along` are titles of tasks that it learnt and does not answer."""
+    films of the refit; `temperatures` and `calibrated_on` (films) are by task; `size` is pixels of a side. `cut`, `start` and `loss` say in
+    words what of a film the network is shown, what it started from and what was minimised; `along` are titles of tasks that it learnt and does not answer."""
 
     name: str
     tasks: Sequence[Task]
@@ -42,6 +42,7 @@ class CardFacts:
     commit: str
     backbone: str
     size: int
+    cut: str
     seed: int
     scheme: str
     patients: int

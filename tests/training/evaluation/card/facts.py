@@ -52,6 +52,7 @@ def facts(**changes: object) -> CardFacts:
         "commit": "fedcba9876543210",
         "backbone": "resnet18 (ImageNet)",
         "size": 128,
+        "cut": "cropped to their box",
         "seed": 7,
         "scheme": "cross-validation",
         "patients": 18,

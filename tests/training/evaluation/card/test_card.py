@@ -8,6 +8,8 @@ from jinja2 import UndefinedError
 from cxr.tasks import PROGNOSIS, SEVERITY
 from tests.training.evaluation.card.facts import facts
 from training.evaluation.card import NOTICE, model_card
+from training.protocol.recipe import load_recipe
+from training.version_card import cut_of
 
 SECTIONS = (
     "What it answers", "Intended use", "Data", "How it was made", "Honest estimate", "Subgroups", "Calibration", "Failure cases",
@@ -32,6 +34,22 @@ def test_the_card_says_what_was_minimised_from_where_and_what_was_only_learnt_al
     )
     told = model_card(facts(along=("Brixia score of zone A", "Brixia score of zone B")))
     assert "- Learnt along, and not answered: Brixia score of zone A; Brixia score of zone B.\n- Films:" in told
+
+
+def test_the_card_says_what_of_a_film_the_network_is_shown() -> None:
+    assert "- Films: lungs found by a U-Net, cropped to their box; 128 × 128 pixels, 8 bits." in model_card(facts())
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("demo", "cropped to their box"),
+        ("demo+lungs", "cropped to their box, all else in it blackened, heads given the mean over the lungs alone"),
+    ],
+)
+def test_what_is_shown_follows_from_the_recipe(name: str, said: str) -> None:
+    recipe = load_recipe(name)
+    assert cut_of(recipe.pipeline.crop, recipe.training.pooling) == said
 
 
 def test_the_card_names_tasks_classes_data_calibration_and_origin() -> None:
