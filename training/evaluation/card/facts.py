@@ -32,7 +32,8 @@ class CohortFacts:
 class CardFacts:
     """One version. `lines` are rows of the honest estimate: scheme, task, films, ACC, F1, G-mean, AUC as text; `films` (role →) counts the
     films of the refit; `temperatures` and `calibrated_on` (films) are by task; `size` is pixels of a side. `cut`, `start` and `loss` say in
-    words what of a film the network is shown, what it started from and what was minimised; `along` are titles of tasks that it learnt and does not answer."""
+    words what of a film the network is shown, what it started from and what was minimised; `along` are titles of tasks that it learnt
+    and does not answer."""
 
     name: str
     tasks: Sequence[Task]
