@@ -16,7 +16,7 @@ from training.evidence.variants import cost_of, finished_variants
 from training.protocol.recipe import SERVED
 from training.protocol.study import Study, View
 
-CROPS = {"box": "the film in the lungs' box", "masked": "the lungs alone, and is given the mean over them"}
+CROPS = {"box": "the film in the lungs' box", "masked": "the lungs alone, averaged over them"}
 
 
 def part(study: Study, view: View) -> Part:
