@@ -26,7 +26,7 @@ def span(values: Floats) -> Span:
 
 
 def figure_text(metric: str, values: Floats, signed: bool = False) -> str:
-    """ "0.83 (0.77 to 0.89)"; `signed` for a difference, which has no unit."""
+    """As in "0.83 (0.77 to 0.89)"; `signed` for a difference, which has no unit."""
     scale, digits, sign = (100, 1, "+" if signed else "") if metric == "acc" else (1, 2, "+" if signed else "")
     value, low, high = (f"{scale * v:{sign}.{digits}f}".replace("-", "−") for v in span(values))
     return f"{value} ({low} to {high})" + (" %" if metric == "acc" and not signed else "")

@@ -24,6 +24,7 @@ def part(study: Study, view: View) -> Part:
     variants = finished_variants(study)
     studies = {CROPS[one.recipe.pipeline.crop]: one for one in (study, *variants.values())}
     answers = {what: _by_task(answered(one, view)) for what, one in studies.items()}
+    outcomes = _prognosis(answers)
     return Part(
         study.recipe.name,
         "The network that is served",
@@ -32,8 +33,8 @@ def part(study: Study, view: View) -> Part:
             "### Severity",
             figures_table(_severity(answers)),
             "### Prognosis",
-            table(_prognosis(answers), by_film),
-            table(_prognosis(answers), by_patient),
+            table(outcomes, by_film),
+            table(outcomes, by_patient),
             "### What its probabilities are worth",
             *(f"**{task.title}**\n\n{trust_table(study, task)}" for task in (PROGNOSIS, SEVERITY)),
             "### Where it looks",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cxr.tasks import Task
-from training.learning.zones import parts, zone_shares
+from training.learning.zones import shared_out, zone_shares
 
 FINER = 4
 
@@ -42,7 +42,7 @@ def lungs_on(films: Tensor, feature_map: Tensor) -> Tensor:
     """Films (B, 1, S, S) → (B, 1, h', w') of a map (B, F, h, w): the share of each finer place that is brighter than the film's black."""
     height, width = (FINER * side for side in feature_map.shape[-2:])
     drawn = (films > films.amin((-2, -1), keepdim=True)).to(feature_map)
-    return parts(height, films.shape[-2]).to(feature_map) @ drawn @ parts(width, films.shape[-1]).to(feature_map).mT
+    return shared_out(height, films.shape[-2]).to(feature_map) @ drawn @ shared_out(width, films.shape[-1]).to(feature_map).mT
 
 
 def places_of(task: Task, feature_map: Tensor, lungs: Tensor | None) -> Places | None:
