@@ -24,6 +24,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from cxr.errors import NoContrast
 from cxr.radiograph import Samples
@@ -52,8 +53,10 @@ def to_gray8(pixels: Samples, low: float = 1.0, high: float = 99.0) -> NDArray[n
             gray[part] = _stretched(pixels[part], black, white)
         return gray
     table = _stretched(np.arange(np.iinfo(pixels.dtype).max + 1, dtype=np.float32), black, white)
-    if pixels.dtype == np.uint8:  # four times as fast as numpy's own indexing
-        return np.frombuffer(pixels.tobytes().translate(table.tobytes()), dtype=np.uint8).reshape(pixels.shape)
+    if (
+        pixels.dtype == np.uint8
+    ):  # faster than numpy's own indexing and than bytes.translate, which would not let other threads work
+        return np.asarray(Image.fromarray(pixels).point(table.tolist()))
     gray = np.empty(pixels.shape, dtype=np.uint8)
     for part in _blocks(pixels):
         np.take(table, pixels[part], out=gray[part], mode="clip")  # nothing is clipped: this mode needs no second buffer

@@ -106,9 +106,10 @@ def _about(results: Results) -> str:
     return (
         "Generated films, seeded networks; U-Net at 256 px, crop, network at 224 px. "
         f"{results.rounds} rounds, windows of {results.window:g} s, {results.minutes:.1f} minutes. All figures are medians over rounds; "
-        "ratios are taken within a round. The limit is the same preparation and graphs in a loop without HTTP on OpenVINO in float32: "
-        "`p50` from one process of two threads, films/s from the better of that and two processes of one thread. Peers run the same "
-        'preparation with eager torch, in their default settings. Memory is proportional (PSS). "U-Net on resnet18" has the encoder that '
+        "ratios are taken within a round. The limit is the same preparation and graphs in a loop without HTTP, in float32 on the engine "
+        "that the service chose: `p50` from one process of two threads, films/s from the better of that and two processes of one thread. "
+        "Peers run the same preparation with eager torch, in their default settings. Memory is proportional (PSS). "
+        '"U-Net on resnet18" has the encoder that '
         "published pipelines take, three times the work of our own U-Net, which marks lungs as well as a second annotator "
         "(docs/evidence.md)."
     )

@@ -85,8 +85,9 @@ def main() -> None:
 def one_round(cell: Cell, file: Path, contenders: Sequence[str], seconds: float, results: Results) -> None:
     """The limit, then every contender, once."""
     networks = networks_of(cell.backbone, cell.unet)
-    wide = bare(networks, file, 2, 1, seconds)
-    results.bare.setdefault(cell, []).append(Bare(wide, bare(networks, file, 1, 2, seconds)))
+    engine = chosen_engine(networks.bundle)
+    wide = bare(networks, file, 2, 1, seconds, engine)
+    results.bare.setdefault(cell, []).append(Bare(wide, bare(networks, file, 1, 2, seconds, engine)))
     for name in contenders:
         if name in results.missing:
             continue
@@ -102,14 +103,7 @@ def one_round(cell: Cell, file: Path, contenders: Sequence[str], seconds: float,
             results.missing[name] = str(error)
 
 
-def bare(
-    networks: Networks,
-    file: Path,
-    threads: int,
-    processes: int,
-    seconds: float,
-    engine: str = "openvino",
-) -> list[dict[str, Any]]:
+def bare(networks: Networks, file: Path, threads: int, processes: int, seconds: float, engine: str) -> list[dict[str, Any]]:
     """`processes` loops at the same time, each on `threads` threads; what each printed."""
     arguments = (networks.bundle, file, threads, seconds, engine)
     return [json.loads(told) for told in side_by_side("benchmarks.serving.bare", arguments, processes, {})]

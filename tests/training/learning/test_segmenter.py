@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -152,6 +153,13 @@ def test_the_exported_graph_is_the_same_every_time_and_names_no_path(trained, gr
     export_onnx(trained, tmp_path / "again.onnx")
     assert graph.read_bytes() == (tmp_path / "again.onnx").read_bytes()
     assert str(Path(__file__).parents[3]).encode() not in graph.read_bytes()
+
+
+def test_activations_are_of_a_kind_that_engines_compute_within_a_convolution(trained, graph: Path) -> None:
+    kinds = [node.op_type for node in onnx.load(graph).graph.node]
+    assert "PRelu" not in kinds
+    assert "LeakyRelu" in kinds
+    assert any(isinstance(part, torch.nn.PReLU) for part in trained.network().modules()), "trained as before"
 
 
 def test_the_other_definition_exports_its_own_channel_and_an_unknown_one_is_refused(trained, tmp_path: Path) -> None:
