@@ -99,7 +99,8 @@ class Network(nn.Module):
     def places(self, films: Tensor, feature_map: Tensor) -> list[Places | None]:
         """Of each task: the places of the last map (B, F, h, w) that its head is given the mean of; None: all, alike."""
         lungs = lungs_on(films, feature_map) if self.pools_lungs else None
-        return [places_of(task, feature_map, lungs) for task in self.tasks]
+        of_zone = {zone: places_of(zone, feature_map, lungs) for zone in dict.fromkeys(task.zone for task in self.tasks)}
+        return [of_zone[task.zone] for task in self.tasks]
 
 
 def scrambled(films: Tensor) -> Tensor:

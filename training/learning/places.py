@@ -10,7 +10,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cxr.tasks import Task
 from training.learning.zones import shared_out, zone_shares
 
 FINER = 4
@@ -45,14 +44,15 @@ def lungs_on(films: Tensor, feature_map: Tensor) -> Tensor:
     return shared_out(height, films.shape[-2]).to(feature_map) @ drawn @ shared_out(width, films.shape[-1]).to(feature_map).mT
 
 
-def places_of(task: Task, feature_map: Tensor, lungs: Tensor | None) -> Places | None:
-    """The places that the head of a task is given the mean of; None: all, alike. `lungs` as from `lungs_on`, None: whatever is there.
+def places_of(zone: int | None, feature_map: Tensor, lungs: Tensor | None) -> Places | None:
+    """The places that a head of a zone (0..5), or of no zone, is given the mean of; None: all, alike. `lungs` as from `lungs_on`, None:
+    whatever is there.
 
     A zone that no lung reaches, and a film without any, have the mean over all of their places.
     """
     if lungs is None:
-        return None if task.zone is None else Places(zone_shares(feature_map)[task.zone])
-    whole = torch.ones_like(lungs) if task.zone is None else zone_shares(lungs)[task.zone].expand_as(lungs)
+        return None if zone is None else Places(zone_shares(feature_map)[zone])
+    whole = torch.ones_like(lungs) if zone is None else zone_shares(lungs)[zone].expand_as(lungs)
     drawn = lungs * whole
     shares = torch.where(drawn.sum((-2, -1), keepdim=True) > 0, drawn, whole)
     rows, columns = (_enlarging(side).to(feature_map) for side in feature_map.shape[-2:])

@@ -29,7 +29,7 @@ def test_a_mirrored_map_asks_the_other_lung() -> None:
     for zone in ZONES:
         other = by_name[zone.mirror]
         assert other.mirror == zone.name
-        seen, mirrored = (places_of(z, m, None).mean(m) for z, m in ((zone, feature_map), (other, feature_map.flip(-1))))
+        seen, mirrored = (places_of(z.zone, m, None).mean(m) for z, m in ((zone, feature_map), (other, feature_map.flip(-1))))
         torch.testing.assert_close(seen, mirrored)
 
 
