@@ -71,6 +71,7 @@ class Results:
     measured: dict[tuple[Cell, str], list[Measured]] = field(default_factory=dict)
     floors: dict[tuple[str, str], list[list[dict[str, Any]]]] = field(default_factory=dict)
     overload: Overload | None = None
+    steps: list[str] = field(default_factory=list)
     study: list[str] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     minutes: float = 0.0
@@ -96,6 +97,7 @@ def blocks(results: Results) -> list[str]:
         ),
         page.goals([*_goals(results), *(overload.goals(results.overload) if results.overload else ())]),
         *_tables(results),
+        *results.steps,
         *(overload.blocks(results.overload) if results.overload else ()),
         *_floors(results),
         *(("## Not run", missing) if missing else ()),

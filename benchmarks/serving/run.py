@@ -18,17 +18,14 @@ from typing import Any
 
 from benchmarks import page, peers
 from benchmarks.page import ROOT
-from benchmarks.serving import floor, load, overload, report
+from benchmarks.serving import floor, load, overload, report, steps
 from benchmarks.serving.contenders import MODULES, PACKAGES, PEERS, Missing, Networks, request, running
-from benchmarks.serving.films import KINDS, film
-from benchmarks.serving.networks import GOLDEN_FILMS, write_bundle
+from benchmarks.serving.films import KINDS
+from benchmarks.serving.made import made_films, networks_of
 from benchmarks.serving.report import Bare, Cell, Measured, Results
 from benchmarks.serving.service import chosen_engine
 from benchmarks.side_by_side import side_by_side
-from cxr.bundle import Bundle
-from cxr.manifest import BundleError
 
-STATE = ROOT / "state" / "bench-serving"
 PHANTOMS = ROOT / "state" / "phantom"
 BACKBONES = ("mobilenet_v2", "densenet121")
 CONCURRENCY = (1, 8, 32)
@@ -53,10 +50,7 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by an exception, so that contenders are stopped
     began = time.monotonic()
-    files = {kind: STATE / f"film.{kind}" for kind in KINDS}
-    STATE.mkdir(parents=True, exist_ok=True)
-    for kind, file in files.items():
-        file.write_bytes(film(kind))
+    files = made_films()
     results = Results(rounds=chosen.rounds, window=chosen.seconds)
     if chosen.peers and (why := peers.environment(PACKAGES, MODULES)[1]):
         results.missing |= dict.fromkeys(chosen.peers, why)
@@ -73,6 +67,8 @@ def main() -> None:
             loops = bare(networks_of(MAIN.backbone, unet), files["jpeg"], 1, 2, chosen.seconds, engine)
             results.floors.setdefault((engine, unet), []).append(loops)
     network, asked = networks_of(MAIN.backbone, MAIN.unet), request("ours", MAIN.kind, files[MAIN.kind].read_bytes())
+    _say("from the limit to the service")
+    results.steps = steps.section(network, chosen_engine(network.bundle), files, chosen.rounds, chosen.seconds)
     with running("ours", network, asked) as server:
         results.overload = overload.measure(server.port, asked, server.memory, 4 * chosen.seconds)
     _say("the floor on a trained network")
@@ -120,20 +116,6 @@ def study(most: int) -> list[str]:
     if not bundles or not folders:
         return ["Lower precisions were not compared: that takes a trained bundle and films, as `make demo` makes them."]
     return floor.section(bundles[-1].parent, floor.films_of(folders, most))
-
-
-def networks_of(backbone: str, unet: str) -> Networks:
-    """Made once, and again when the format of bundles has changed."""
-    folder = STATE / f"{backbone}-{unet}" / "bundle"
-    try:
-        known = len(Bundle(folder).golden) == GOLDEN_FILMS
-    except (BundleError, FileNotFoundError):
-        known = False
-    if not known:
-        _say(f"making networks: {backbone}, U-Net {unet}")
-        write_bundle(folder, backbone, unet)
-    chosen_engine(folder)  # once per host and bundle: not a part of any start
-    return Networks(backbone, unet, folder)
 
 
 def _say(text: str) -> None:
