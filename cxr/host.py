@@ -13,15 +13,13 @@ from cxr.graphs import Way
 _TIMED = "import sys; from cxr.bundle import Way, time_golden; print(time_golden(sys.argv[1], Way(*sys.argv[2:])))"
 _TIMED_SECONDS = 120
 NEARLY = 1.05
-ROUNDS = 2
 
 
 def fastest(folder: Path, ways: Sequence[Way], notes: Path) -> Way:
     """The way that answers most films per second when every core has one, and as recorded; measured once, kept in the file `notes`.
     Of those that are nearly as fast it is the first: what a machine's mood decides would be another engine, and memory, at each start.
 
-    Each is measured in a process of its own, so that the ones not taken leave nothing in this one's memory, and in turns, so that a
-    slow moment of a shared machine does not decide. Where there is only one,
+    Each is measured in a process of its own, so that the ones not taken leave nothing in this one's memory. Where there is only one,
     or none answers as recorded, it is the first one: what is wrong then shows when the bundle is checked.
     """
     if len(ways) == 1:
@@ -30,8 +28,7 @@ def fastest(folder: Path, ways: Sequence[Way], notes: Path) -> Way:
     key = f"{folder.name} on {processor()}, {cores()} cores at once: {' or '.join(named)}"
     known: dict[str, str] = json.loads(notes.read_text()) if notes.is_file() else {}
     if known.get(key) not in named:
-        rounds = [{name: _timed(folder, way) for name, way in named.items()} for _ in range(ROUNDS)]
-        times = {name: min(each[name] for each in rounds) for name in named}
+        times = {name: _timed(folder, way) for name, way in named.items()}
         known[key] = next(name for name, seconds in times.items() if seconds <= NEARLY * min(times.values()))
         notes.parent.mkdir(parents=True, exist_ok=True)
         fresh = notes.with_suffix(f".{os.getpid()}")
