@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -42,13 +43,16 @@ def family(pid: int) -> list[int]:
     return [pid, *(one for child in children for one in family(int(child)))]
 
 
-def peak(pid: int) -> int:
-    """Most bytes that the process held since its peak was reset."""
-    return int(Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1].split()[0]) << 10
+def peak(pid: int) -> float:
+    """Most bytes that the process held since its peak was reset; infinite where it has ended, which nobody can ask any more."""
+    try:
+        return int(Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1].split()[0]) << 10
+    except (FileNotFoundError, IndexError):  # an ended process that nobody has waited for has no memory to tell of
+        return inf
 
 
-def grown(pid: int, ask: Callable[[], Answer]) -> tuple[Answer, int]:
-    """The answer, and the bytes by which the service's processes grew meanwhile at most, those that have ended with it included."""
+def grown(pid: int, ask: Callable[[], Answer]) -> tuple[Answer, float]:
+    """The answer, and the bytes by which the service's processes grew meanwhile at most, those that were started for it included."""
     known, before, ended, others = family(pid), sum(map(resident, family(pid))), threading.Event(), [0]
     for one in known:
         Path(f"/proc/{one}/clear_refs").write_text("5")
