@@ -7,26 +7,22 @@ Contenders take turns within every round; each ratio is taken within its round, 
 """
 
 import argparse
-import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks import page, peers
 from benchmarks.page import ROOT
-from benchmarks.serving import floor, load, overload, report, steps
-from benchmarks.serving.contenders import MODULES, PACKAGES, PEERS, Missing, Networks, request, running
+from benchmarks.serving import bare, floor, load, overload, report, steps
+from benchmarks.serving.contenders import MODULES, PACKAGES, PEERS, Missing, request, running
 from benchmarks.serving.films import KINDS
 from benchmarks.serving.made import made_films, networks_of
 from benchmarks.serving.report import Bare, Cell, Measured, Results
 from benchmarks.serving.service import chosen_engine
-from benchmarks.side_by_side import side_by_side
 
-PHANTOMS = ROOT / "state" / "phantom"
 BACKBONES = ("mobilenet_v2", "densenet121")
 CONCURRENCY = (1, 8, 32)
 MAIN = Cell("mobilenet_v2", "product", "jpeg")
@@ -64,7 +60,7 @@ def main() -> None:
                 _say(f"round {number + 1}: the same with the U-Net on ResNet-18")
                 one_round(REFERENCE, files[MAIN.kind], ["ours", peer], chosen.seconds, results)
         for engine, unet in FLOORS:
-            loops = bare(networks_of(MAIN.backbone, unet), files["jpeg"], 1, 2, chosen.seconds, engine)
+            loops = bare.loops(networks_of(MAIN.backbone, unet).bundle, files["jpeg"], chosen.seconds, engine, 1, 2)
             results.floors.setdefault((engine, unet), []).append(loops)
     network, asked = networks_of(MAIN.backbone, MAIN.unet), request("ours", MAIN.kind, files[MAIN.kind].read_bytes())
     _say("from the limit to the service")
@@ -82,8 +78,8 @@ def one_round(cell: Cell, file: Path, contenders: Sequence[str], seconds: float,
     """The limit, then every contender, once."""
     networks = networks_of(cell.backbone, cell.unet)
     engine = chosen_engine(networks.bundle)
-    wide = bare(networks, file, 2, 1, seconds, engine)
-    results.bare.setdefault(cell, []).append(Bare(wide, bare(networks, file, 1, 2, seconds, engine)))
+    wide, narrow = (bare.loops(networks.bundle, file, seconds, engine, *shape) for shape in ((2, 1), (1, 2)))
+    results.bare.setdefault(cell, []).append(Bare(wide, narrow))
     for name in contenders:
         if name in results.missing:
             continue
@@ -97,12 +93,6 @@ def one_round(cell: Cell, file: Path, contenders: Sequence[str], seconds: float,
                 results.measured.setdefault((cell, name), []).append(measured)
         except Missing as error:
             results.missing[name] = str(error)
-
-
-def bare(networks: Networks, file: Path, threads: int, processes: int, seconds: float, engine: str) -> list[dict[str, Any]]:
-    """`processes` loops at the same time, each on `threads` threads; what each printed."""
-    arguments = (networks.bundle, file, threads, seconds, engine)
-    return [json.loads(told) for told in side_by_side("benchmarks.serving.bare", arguments, processes, {})]
 
 
 def study(most: int) -> list[str]:
