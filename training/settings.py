@@ -100,6 +100,13 @@ class Training(BaseModel):
         "everywhere",
         description="places of the last map that heads are given the mean of; 'lungs' needs films with crop 'masked'",
     )
+    averaging: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share that a moving average of the weights keeps of itself in each step; it is then what is validated and kept. "
+        "0: there is none",
+    )
     augmentation: Augmentation = Augmentation()
     test_views: int = Field(
         1, ge=1, le=32, description="views of a film whose logits are averaged in evaluation; 1: the film itself"
@@ -126,8 +133,8 @@ class Training(BaseModel):
     def deciding(self) -> dict[str, Any]:
         """All settings as JSON values, without those that came later and are off: what was made before them keeps its digest."""
         settings = self.model_dump(mode="json")
-        for name in ("ranked", "test_views", "pooling"):
-            if settings[name] in ([], 1, "everywhere"):
+        for name in ("ranked", "test_views", "pooling", "averaging"):
+            if settings[name] in ([], 1, "everywhere", 0.0):
                 del settings[name]
         return settings
 

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training.learning import checkpoint
 from training.learning.network import Network
@@ -15,7 +16,11 @@ from training.settings import Training
 
 
 class Course:
-    """A training between two epochs. `epoch` counts those done, `waited` those since the best one; `best_epoch` is 0 before it."""
+    """A training between two epochs. `epoch` counts those done, `waited` those since the best one; `best_epoch` is 0 before it.
+
+    With `averaging` the weights that are judged and kept are an average over the last steps (Polyak and Juditsky, "Acceleration of
+    stochastic approximation by averaging", 1992): with few films each step moves the network further than its loss can tell.
+    """
 
     def __init__(self, network: Network, weighting: Equal, settings: Training) -> None:
         self.network, self.weighting, self.settings = network, weighting, settings
@@ -28,6 +33,8 @@ class Course:
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimiser, "min", settings.plateau_factor, settings.plateau_patience, min_lr=settings.plateau_minimum
         )
+        follow = get_ema_multi_avg_fn(settings.averaging)
+        self.average = AveragedModel(network, multi_avg_fn=follow, use_buffers=True) if settings.averaging else None
         self.epoch = self.best_epoch = self.waited = 0
         self.best = math.inf
         self.best_weights: dict[str, Tensor] = {}
@@ -37,6 +44,17 @@ class Course:
     @property
     def finished(self) -> bool:
         return self.epoch >= self.settings.max_epochs or self.waited >= self.settings.patience
+
+    @property
+    def judged(self) -> Network:
+        """The network that an epoch is judged by: with averaged weights where there are such."""
+        return self.network if self.average is None else cast(Network, self.average.module)
+
+    def step(self) -> None:
+        """Take the step that the gradients ask for."""
+        self.optimiser.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
 
     def set_learning_rate(self) -> float:
         """The learning rate of the coming epoch. While a linear warm-up rises it decides, after it the plateau may."""
@@ -55,7 +73,7 @@ class Course:
             return
         if figures["val_loss"] < self.best:
             self.best, self.best_epoch, self.waited = figures["val_loss"], self.epoch, 0
-            self.best_weights = copied(self.network.state_dict(), self.best_weights)
+            self.best_weights = copied(self.judged.state_dict(), self.best_weights)
         else:
             self.waited += 1
 
@@ -73,6 +91,7 @@ class Course:
             "waited": self.waited,
             "history": self.history,
             "network": self.network.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
             "weighting": self.weighting.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "plateau": self.plateau.state_dict(),
@@ -80,7 +99,7 @@ class Course:
             "cuda_rng": torch.cuda.get_rng_state(self.network.device) if on_gpu else None,
         }
         self._snapshot = copied(now, self._snapshot)
-        # Changed only when the next epoch is judged, which waits for this checkpoint. None: the same as "network".
+        # Changed only when the next epoch is judged, which waits for this checkpoint. None: those that were judged.
         return self._snapshot | {"best_weights": None if self.best_epoch == self.epoch else self.best_weights}
 
     def resume(self, folder: Path, identity: str) -> None:
@@ -89,13 +108,15 @@ class Course:
         if state is None:
             return
         self.network.load_state_dict(state["network"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self.weighting.load_state_dict(state["weighting"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.plateau.load_state_dict(state["plateau"])
         self.epoch, self.best_epoch, self.waited = state["epoch"], state["best_epoch"], state["waited"]
         self.best, self.history = state["best"], state["history"]
         best = state["best_weights"]
-        self.best_weights = copied(self.network.state_dict(), {}) if best is None else best
+        self.best_weights = copied(self.judged.state_dict(), {}) if best is None else best
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.network.device)

@@ -58,7 +58,8 @@ def fit(
     """Train until validation stops improving; the lowest validation loss wins (paper section 3.2).
 
     The first `warmup_epochs` never count: neither as best nor as "no improvement" (that is what the authors' code means by warm-up);
-    with `warmup="linear"` the learning rate also rises over them.
+    with `warmup="linear"` the learning rate also rises over them. With `averaging` it is the average of the weights that is validated, kept
+    and returned.
 
     Batches are prepared beside the step where a core or a GPU is to spare (`Feed`). `way` is how the step computes, None: as `settings`
     says, which "auto" leaves open.
@@ -89,7 +90,7 @@ def fit(
         while not course.finished:
             rate = course.set_learning_rate()
             figures = _train_epoch(course, learner, feed, way, seed, pause, team)
-            figures |= evaluate_loss(network, val, settings, team)
+            figures |= evaluate_loss(course.judged, val, settings, team)
             figures |= {"learning_rate": rate} | course.weighting.figures()
             if not math.isfinite(figures["train_loss"] + figures["val_loss"]):
                 raise FloatingPointError(
@@ -125,6 +126,8 @@ def _train_epoch(
         total += learn(course, forward, batch, feed.tasks, way, team)
         seen += batch.labels_in_all
     team.average_statistics(network)
+    if course.average is not None:
+        team.average_statistics(course.judged)
     return {"train_loss": float(team.total(total)) / max(seen, 1)}
 
 

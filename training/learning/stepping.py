@@ -37,7 +37,7 @@ def learn(course: Course, forward: nn.Module, batch: Ready, tasks: Sequence[str]
             (loss.total if factor == 1 else loss.total * factor).backward()
         for value in loss.sums.values():
             total = value.detach() if total is None else total + value.detach()
-    course.optimiser.step()
+    course.step()
     assert total is not None
     return total if batch.share.copies == 1 else total / batch.share.copies
 

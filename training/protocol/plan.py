@@ -74,9 +74,18 @@ class Division:
         return f"{self.subset}/{self.fold.name}"
 
     def sheet(self, tasks: Iterable[str]) -> Sheet:
+        """The films that know any of the tasks. Raises RecipeError for a task that no training or no validation film knows."""
         wanted = frozenset(tasks)
         if wanted not in self._sheets:
-            self._sheets[wanted] = Sheet(samples=tuple(self._samples(wanted)))
+            sheet = Sheet(samples=tuple(self._samples(wanted)))
+            for role in ("train", "val"):
+                known = {task for sample in sheet.samples if sample.role == role for task in sample.labels}
+                if missing := sorted(wanted - known):
+                    raise RecipeError(
+                        f"no {role} film of {self.place} has a label of {', '.join(missing)}; the data sets are "
+                        f"{', '.join(cohort.name for cohort in self.cohorts)}: leave the task out, or add a data set that has it"
+                    )
+            self._sheets[wanted] = sheet
         return self._sheets[wanted]
 
     def _samples(self, wanted: frozenset[str]) -> Iterator[Sample]:

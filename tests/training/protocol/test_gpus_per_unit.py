@@ -60,7 +60,7 @@ def test_a_recipe_of_one_gpu_keeps_the_digest_it_had_and_another_number_changes_
         "running": True,
         "gpus_per_unit": True,
         "evidence": True,
-        "training": {"ranked", "test_views", "pooling"},
+        "training": {"ranked", "test_views", "pooling", "averaging"},
         "subsets": {"__all__": {"at_most"}},
     }
     before = recipe.model_dump(mode="json", exclude=later)

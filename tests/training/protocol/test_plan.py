@@ -119,6 +119,13 @@ def test_a_recipe_may_bring_experiments_of_its_own() -> None:
     assert mine.units[2].parents == (mine.units[1].fingerprint,)
 
 
+def test_a_task_that_no_film_knows_is_refused_before_anything_is_trained() -> None:
+    zones = Experiment(name="zones", title="zones", tasks=("severity", "zone-a", "global"))
+    said = r"no train film of .*/cv-0 has a label of global, zone-a; the data sets are aiforcovid, brixia: leave the task out"
+    with pytest.raises(RecipeError, match=said):
+        plan(recipe(own_experiments=(zones,), experiments=("zones",)))
+
+
 def test_a_plan_can_be_counted_before_anything_is_prepared() -> None:
     outline = make_plan(recipe(), COHORTS, None, NOWHERE)
     assert [unit.title for unit in outline.units] == [unit.title for unit in BASE.units]

@@ -12,7 +12,7 @@ several per patient. Layout after unpacking:
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxr.tasks import SEVERITY_BOUNDS, severity_bounds, severity_category, zone_scores
+from cxr.tasks import GLOBAL, SEVERITY_BOUNDS, ZONES, severity_bounds, severity_category, zone_scores
 from training.data.cohort import Cohort, CohortError, Row, checked
 from training.data.cohorts.tables import read_table, records
 
@@ -42,7 +42,8 @@ def load(root: Path, consensus: str = "keep", bounds: Sequence[int] = SEVERITY_B
     `consensus`: what becomes of the 150 films that five radiologists scored (ConsensusTestset 1): "keep" them among the others,
     "exclude" them (to hold them out), or "only" them. A manufacturer outside MANUFACTURERS keeps its own name,
     upper-cased, as its centre: it shows in `Cohort.counts()` and is merged with nothing.
-    Attributes: zones (six digits, A-F), global (0..18); consensus, modality, sex, agebin (of five years) if the table has them.
+    Attributes: zones (six digits, A-F), global (0..18); consensus, modality, sex, agebin (of five years) if the table has them. The score
+    of each zone and the global score are `further` labels, for experiments that learn them too.
     Raises CohortError for an option that is not allowed, and with every offending row: empty cell, score that is no score, global
     score that is not the sum of the zones, film listed twice or missing.
     """
@@ -98,6 +99,7 @@ def _row(root: Path, cells: dict[str, str], bounds: tuple[int, int, int]) -> Row
         centre=_centre(cells["Manufacturer"]),
         labels={"severity": severity_category(sum(zones), bounds)},
         attributes={name: text for name, text in attributes.items() if text},
+        further={**{task.name: score for task, score in zip(ZONES, zones, strict=True)}, GLOBAL.name: sum(zones)},
     )
 
 

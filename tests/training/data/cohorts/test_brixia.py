@@ -54,6 +54,12 @@ def test_films_have_the_subject_as_patient_and_the_category_of_their_score(tmp_p
     assert cohort.rows[2].image == tmp_path / "dicom_clean" / "8.dcm"
 
 
+def test_zones_and_global_score_are_further_labels_whatever_the_bounds_of_the_category(tmp_path: Path) -> None:
+    (film,) = brixia.load(write(tmp_path, row()), bounds=(5, 10, 15)).rows
+    zones = {f"zone-{zone}": score for zone, score in zip("abcdef", (1, 2, 2, 1, 2, 3), strict=True)}
+    assert film.further == {**zones, "global": 11}
+
+
 @pytest.mark.parametrize(("separator", "encoding", "version"), [(";", "utf-8-sig", 2), (";", "utf-8", 2), (",", "utf-8", 1)])
 def test_separator_and_byte_order_mark_do_not_matter(tmp_path: Path, separator: str, encoding: str, version: int) -> None:
     write(tmp_path, row(), separator=separator, encoding=encoding, version=version)
