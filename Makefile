@@ -33,8 +33,11 @@ real-cxr: .venv/.installed
 
 # A network of real films, registered and promoted. To serve it: mdmt serve --name mdmt-public
 real-model: .venv/.installed
-	$(MDMT) run --recipe real+box
-	$(MDMT) run --recipe real
+	$(MDMT) phantom --folder state/zones-phantom --prognosis 9 --severity 1200
+	$(MDMT) run --recipe phantom-zones
+	$(MDMT) starts unit phantom-zones --recipe phantom-zones --experiment zones
+	for recipe in real+imagenet real+box real; do \
+		$(MDMT) run --recipe $$recipe || exit 1; done
 	$(MDMT) register --recipe real
 	$(MDMT) promote --name mdmt-public --reason "make real-model"
 	$(MDMT) report --recipe real --page docs/evidence.md

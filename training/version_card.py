@@ -107,7 +107,8 @@ def _start(recipe: Recipe) -> str:
 
 def _loss(recipe: Recipe, unit: Unit) -> str:
     ranked = [name for name in recipe.answers if name in unit.training.ranked]
-    return "indicator-masked cross-entropy" + (f" ({', '.join(ranked)}: ranked probability score)" if ranked else "")
+    averaged = ", weights averaged over the last steps" if unit.training.averaging else ""
+    return "indicator-masked cross-entropy" + (f" ({', '.join(ranked)}: ranked probability score)" if ranked else "") + averaged
 
 
 def _cohort(recipe: Recipe, whole: Cohort, used: Cohort) -> CohortFacts:

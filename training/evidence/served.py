@@ -1,5 +1,5 @@
 """The part of docs/evidence.md on the network of real films that is served: each film answered by a fold's network that has not seen its
-patient, with the film as it is and with the lungs alone."""
+patient, beside the variants of its recipe: another start, or the film as it is in place of the lungs alone."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,7 +22,7 @@ CROPS = {"box": "the film in the lungs' box", "masked": "the lungs alone, averag
 def part(study: Study, view: View) -> Part:
     """What the recipe and its finished variants have shown."""
     variants = finished_variants(study)
-    studies = {CROPS[one.recipe.pipeline.crop]: one for one in (study, *variants.values())}
+    studies = {f"`{one.recipe.name}`, {CROPS[one.recipe.pipeline.crop]}": one for one in (study, *variants.values())}
     answers = {what: _by_task(answered(one, view)) for what, one in studies.items()}
     outcomes = _prognosis(answers)
     return Part(
@@ -38,7 +38,7 @@ def part(study: Study, view: View) -> Part:
             "### What its probabilities are worth",
             *(f"**{task.title}**\n\n{trust_table(study, task)}" for task in (PROGNOSIS, SEVERITY)),
             "### Where it looks",
-            *(f"**{what[0].upper()}{what[1:]}**\n\n{energy_table(one, view, SERVED)}" for what, one in studies.items()),
+            *(f"**{what}**\n\n{energy_table(one, view, SERVED)}" for what, one in studies.items()),
             cost_of(study, variants),
         ),
     )

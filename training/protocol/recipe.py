@@ -24,6 +24,7 @@ RECIPES = (
     "real",
     "real-lungs",
     "phantom-severity",
+    "phantom-zones",
     "real-severity",
     "real-prognosis",
     "smoke",

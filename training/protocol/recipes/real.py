@@ -37,10 +37,17 @@ def recipe(**changes: Any) -> Recipe:
         "cohorts": PUBLIC_COHORTS,
         "segmenter": SegmenterChoice(preset="real"),
         "pipeline": PipelineSpec(size=160, crop="masked"),
-        "backbones": (BackboneChoice(name="efficientnet_lite0", weights="imagenet"),),
+        "backbones": (BackboneChoice(name="efficientnet_lite0", weights="phantom-zones"),),
         "schemes": (Scheme(kind="cv", folds=5),),
         "training": Training(
-            batch_size=16, max_epochs=18, patience=5, warmup_epochs=3, dropout=0.3, learning_rate=5e-4, pooling="lungs"
+            batch_size=16,
+            max_epochs=18,
+            patience=6,
+            warmup_epochs=3,
+            dropout=0.3,
+            learning_rate=5e-4,
+            pooling="lungs",
+            averaging=0.98,
         ),
         "experiments": (SERVED,),
         "own_experiments": (BOTH,),
@@ -50,12 +57,20 @@ def recipe(**changes: Any) -> Recipe:
 
 
 def variants() -> dict[str, Recipe]:
-    """The film in the lungs' box, as in the paper: what is lost by not seeing the rest of it, and where do both look?"""
-    box = {
-        "description": "the same with all that is in the lungs' box, averaged everywhere",
-        "pipeline": PipelineSpec(size=160),
-        "training": recipe().training.model_copy(update={"pooling": "everywhere"}),
-        "registered_name": "mdmt-public-box",
+    """What the start and the averaged weights are worth; and the film in the lungs' box, as in the paper: what is lost by not seeing the
+    rest of it, and where do both look?"""
+    plain = Training(batch_size=16, max_epochs=18, patience=5, warmup_epochs=3, dropout=0.3, learning_rate=5e-4, pooling="lungs")
+    imagenet = {
+        "description": "from ImageNet weights, and one epoch's weights in place of averaged ones",
+        "backbones": (BackboneChoice(name="efficientnet_lite0", weights="imagenet"),),
+        "training": plain,
+        "registered_name": "mdmt-public-imagenet",
         "evidence": None,
     }
-    return {"box": recipe(name="real+box", **box)}
+    box = imagenet | {
+        "description": "like `real+imagenet`, with all that is in the lungs' box, averaged everywhere",
+        "pipeline": PipelineSpec(size=160),
+        "training": plain.model_copy(update={"pooling": "everywhere"}),
+        "registered_name": "mdmt-public-box",
+    }
+    return {"imagenet": recipe(name="real+imagenet", **imagenet), "box": recipe(name="real+box", **box)}
