@@ -19,6 +19,7 @@ from training.protocol.recipe import SERVED, BackboneChoice, Recipe
 from training.protocol.served import judged_films
 from training.protocol.unit import Unit
 from training.runs import git_commit
+from training.settings import Training
 
 SCHEMES = {"cv": "cross-validation", "loco": "leaving one centre out"}
 ROLES = {"train": "training", "val": "validation"}
@@ -89,7 +90,7 @@ def card_facts(
         lines=[(line.scheme, line.task, str(line.films), *(percent(line.folds[m]) for m in HEADLINE)) for line in found.lines],
         judged=found.judged,
         start=_start(recipe),
-        loss=_loss(recipe, unit),
+        loss=loss_of(recipe.answers, unit.training),
         along=[task.title for task in by_name(unit.tasks) if task.name not in recipe.answers],
     )
 
@@ -105,10 +106,11 @@ def _start(recipe: Recipe) -> str:
     return f"the average of the networks {' and '.join(parents)}" if parents else "the backbone's own weights, no other network"
 
 
-def _loss(recipe: Recipe, unit: Unit) -> str:
-    ranked = [name for name in recipe.answers if name in unit.training.ranked]
-    averaged = ", weights averaged over the last steps" if unit.training.averaging else ""
-    return "indicator-masked cross-entropy" + (f" ({', '.join(ranked)}: ranked probability score)" if ranked else "") + averaged
+def loss_of(answers: Sequence[str], training: Training) -> str:
+    """What the network that answers these tasks was trained by, in words."""
+    ranked = [name for name in answers if name in training.ranked]
+    loss = "indicator-masked cross-entropy" + (f" ({', '.join(ranked)}: ranked probability score)" if ranked else "")
+    return loss + (", weights averaged over the last steps" if training.averaging else "")
 
 
 def _cohort(recipe: Recipe, whole: Cohort, used: Cohort) -> CohortFacts:

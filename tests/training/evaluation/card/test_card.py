@@ -8,8 +8,8 @@ from jinja2 import UndefinedError
 from cxr.tasks import PROGNOSIS, SEVERITY
 from tests.training.evaluation.card.facts import facts
 from training.evaluation.card import NOTICE, model_card
-from training.protocol.recipe import load_recipe
-from training.version_card import cut_of
+from training.protocol.recipe import SERVED, load_recipe
+from training.version_card import cut_of, loss_of
 
 SECTIONS = (
     "What it answers", "Intended use", "Data", "How it was made", "Honest estimate", "Subgroups", "Calibration", "Failure cases",
@@ -50,6 +50,18 @@ def test_the_card_says_what_of_a_film_the_network_is_shown() -> None:
 def test_what_is_shown_follows_from_the_recipe(name: str, said: str) -> None:
     recipe = load_recipe(name)
     assert cut_of(recipe.pipeline.crop, recipe.training.pooling) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("demo", "indicator-masked cross-entropy"),
+        ("real", "indicator-masked cross-entropy (severity: ranked probability score), weights averaged over the last steps"),
+    ],
+)
+def test_what_it_was_trained_by_follows_from_the_recipe(name: str, said: str) -> None:
+    recipe = load_recipe(name)
+    assert loss_of(recipe.answers, recipe.training_of("", SERVED)) == said
 
 
 def test_the_card_names_tasks_classes_data_calibration_and_origin() -> None:
