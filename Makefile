@@ -5,7 +5,7 @@ MDMT := $(BIN)/mdmt
 export OMP_NUM_THREADS ?= 1
 # Two workers that each spin two threads cost twenty times on two cores, so threads are always set.
 
-.PHONY: demo smoke link test test-long test-all test-platform check lock env up bench-training bench-prepare bench-grid bench-serving bench-gate bench-evidence real-cxr real-model real-lungs real-severity real-prognosis sample-size serve ui clean
+.PHONY: demo smoke link test test-long test-all test-platform check lock env up bench-training bench-prepare bench-grid bench-serving bench-gate bench-evidence real-cxr phantom-zones real-model real-lungs real-severity real-prognosis sample-size serve ui clean
 
 .venv/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -31,11 +31,14 @@ demo: .venv/.installed
 real-cxr: .venv/.installed
 	$(MDMT) run --recipe real-cxr
 
-# A network of real films, registered and promoted. To serve it: mdmt serve --name mdmt-public
-real-model: .venv/.installed
+# Weights that networks of real films start from: the six zones of phantoms.
+phantom-zones: .venv/.installed
 	$(MDMT) phantom --folder state/zones-phantom --prognosis 9 --severity 1200
 	$(MDMT) run --recipe phantom-zones
 	$(MDMT) starts unit phantom-zones --recipe phantom-zones --experiment zones
+
+# A network of real films, registered and promoted. To serve it: mdmt serve --name mdmt-public
+real-model: phantom-zones
 	for recipe in real+imagenet real+box real; do \
 		$(MDMT) run --recipe $$recipe || exit 1; done
 	$(MDMT) register --recipe real
@@ -48,13 +51,13 @@ real-lungs: .venv/.installed
 	$(MDMT) segmenter train --recipe real-lungs --preset real-lungs
 	$(MDMT) report --recipe real-lungs --page docs/evidence.md
 
-real-severity: .venv/.installed
+real-severity: phantom-zones
 	$(MDMT) phantom --folder state/severity-phantom --prognosis 9 --severity 600
 	$(MDMT) run --recipe phantom-severity
 	$(MDMT) starts unit phantoms --recipe phantom-severity --experiment stl-severity
 	$(MDMT) starts sibling lite0 --giver efficientnet_lite0 --taker efficientnet_b0
 	$(MDMT) starts films contrast --recipe real-prognosis --without real-severity --size 160
-	for variant in "" +masked +scratch +together +224px +320px +contrast +phantoms +together-phantoms +b0; do \
+	for variant in "" +masked +scratch +together +224px +256px +320px +contrast +phantoms +together-phantoms +together-zones +b0; do \
 		$(MDMT) run --recipe real-severity$$variant || exit 1; done
 	$(MDMT) report --recipe real-severity --page docs/evidence.md
 

@@ -1,8 +1,8 @@
 """phantom-zones: the six zones of phantoms, learnt so that a network of real films can start from there (`mdmt starts unit`).
 
 Source    `mdmt phantom --folder state/zones-phantom --prognosis 9 --severity 1200`
-Command   part of `make real-model`
-Cost      2 trainings
+Command   make phantom-zones   (part of `make real-model` and `make real-severity`)
+Cost      10 minutes on 2 cores, and 5 for phantoms and their U-Net
 Expected  nothing of itself: see `real`, which starts from it
 """
 
