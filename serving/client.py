@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT_SECONDS = 60
+START_SECONDS = 180  # a first start tries the version and compares engines, beside whatever else the machine does
 KEY = "MDMT_API_KEY"  # in the environment, because arguments can be read by every user of a machine
 
 
@@ -68,7 +69,7 @@ def _problem(error: urllib.error.HTTPError) -> dict[str, Any]:
         return {"title": error.reason, "detail": "not an answer of this service"}
 
 
-def wait_until_ready(url: str, seconds: float = TIMEOUT_SECONDS) -> None:
+def wait_until_ready(url: str, seconds: float = START_SECONDS) -> None:
     """Return when /readyz says so; raises NoAnswer with the service's own reason after `seconds`."""
     deadline, reason = time.monotonic() + seconds, "it does not listen"
     while time.monotonic() < deadline:

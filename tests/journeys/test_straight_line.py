@@ -102,7 +102,7 @@ def journey(new_home: Callable[[], Path], tmp_path_factory: pytest.TempPathFacto
 def service(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     settings = Settings(tracking_uri=journey.tracking.uri, cache_dir=tmp_path_factory.mktemp("cache"), retry_seconds=0.2)
     with running(settings) as url:
-        wait_until_ready(url, seconds=180)  # a first start tries the version and compares engines, beside whatever else runs
+        wait_until_ready(url)
         yield url
 
 
