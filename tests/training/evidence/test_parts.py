@@ -127,8 +127,10 @@ def test_what_is_served_is_shown_beside_the_junior_and_beside_view_alone(studied
     study = studied(recipe(("prognosis", "severity"), (SERVED,), own_experiments=(both,), registered_name="mdmt-tiny"))
     text = markdown(served.part(study, Quiet()))
     for said in (
-        "registered as `mdmt-tiny`", "| junior radiologist |", "| the category answered, the film in the lungs' box |",
-        "| from all that was learnt, the film in the lungs' box |", "| view position alone | 24 |", "| view position alone | 12 |",
+        "registered as `mdmt-tiny`", "| junior radiologist |",
+        "| the category answered, `tiny-prognosis`, the film in the lungs' box |",
+        "| from all that was learnt, `tiny-prognosis`, the film in the lungs' box |",
+        "| view position alone | 24 |", "| view position alone | 12 |",
         "| looking at the one best place of each film | – | – | 48 |", "| shufflenet_v2_x0_5 | severity | label |",
     ):  # fmt: skip
         assert said in text, said
