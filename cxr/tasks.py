@@ -157,6 +157,11 @@ def zone_scores(text: str) -> tuple[int, int, int, int, int, int]:
     return a, b, c, d, e, f
 
 
+def zone_labels(scores: Sequence[int], tasks: Sequence[Task] = ZONES) -> dict[str, int]:
+    """Scores of zones A-F, as from `zone_scores` → the labels of the zones' tasks, here one reader's."""
+    return {task.name: score for task, score in zip(tasks, scores, strict=True)}
+
+
 def by_name(names: Sequence[str]) -> tuple[Task, ...]:
     """Tasks by name, in the order given."""
     for name in names:

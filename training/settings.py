@@ -134,7 +134,7 @@ class Training(BaseModel):
         """All settings as JSON values, without those that came later and are off: what was made before them keeps its digest."""
         settings = self.model_dump(mode="json")
         for name in ("ranked", "test_views", "pooling", "averaging"):
-            if settings[name] in ([], 1, "everywhere", 0.0):
+            if getattr(self, name) == type(self).model_fields[name].default:
                 del settings[name]
         return settings
 

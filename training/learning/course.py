@@ -33,8 +33,9 @@ class Course:
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimiser, "min", settings.plateau_factor, settings.plateau_patience, min_lr=settings.plateau_minimum
         )
-        follow = get_ema_multi_avg_fn(settings.averaging)
-        self.average = AveragedModel(network, multi_avg_fn=follow, use_buffers=True) if settings.averaging else None
+        self.average = None
+        if settings.averaging:
+            self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.averaging), use_buffers=True)
         self.epoch = self.best_epoch = self.waited = 0
         self.best = math.inf
         self.best_weights: dict[str, Tensor] = {}

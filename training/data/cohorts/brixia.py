@@ -12,7 +12,7 @@ several per patient. Layout after unpacking:
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxr.tasks import GLOBAL, SEVERITY_BOUNDS, ZONES, severity_bounds, severity_category, zone_scores
+from cxr.tasks import GLOBAL, SEVERITY_BOUNDS, severity_bounds, severity_category, zone_labels, zone_scores
 from training.data.cohort import Cohort, CohortError, Row, checked
 from training.data.cohorts.tables import read_table, records
 
@@ -99,7 +99,7 @@ def _row(root: Path, cells: dict[str, str], bounds: tuple[int, int, int]) -> Row
         centre=_centre(cells["Manufacturer"]),
         labels={"severity": severity_category(sum(zones), bounds)},
         attributes={name: text for name, text in attributes.items() if text},
-        further={**{task.name: score for task, score in zip(ZONES, zones, strict=True)}, GLOBAL.name: sum(zones)},
+        further=zone_labels(zones) | {GLOBAL.name: sum(zones)},
     )
 
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from cxr.tasks import PROGNOSIS, SECOND, severity_category, zone_scores
+from cxr.tasks import GLOBAL, PROGNOSIS, SECOND, SECOND_ZONES, severity_category, zone_labels, zone_scores
 from training.data.attributes import AGE_BAND, age_band
 from training.data.cohort import Cohort, CohortError, Row, checked
 from training.data.cohorts.tables import read_table, records
@@ -127,9 +127,8 @@ def _scored(folder: Path, cells: dict[str, str], zones: tuple[int, ...], second:
         "second": "".join(map(str, second)),
     }
     image = folder / "images" / cells["filename"]
-    further = {f"zone-{zone.lower()}": score for zone, score in zip(ZONES, zones, strict=True)}
-    further |= {f"zone-{zone.lower()}-second": score for zone, score in zip(ZONES, second, strict=True)}
-    further |= {"global": sum(zones), SECOND.name: severity_category(sum(second))}
+    further = zone_labels(zones) | zone_labels(second, SECOND_ZONES)
+    further |= {GLOBAL.name: sum(zones), SECOND.name: severity_category(sum(second))}
     labels = {"severity": severity_category(sum(zones))}
     return Row(image.name, image, cells["patient_id"], centre, labels, attributes, further)
 

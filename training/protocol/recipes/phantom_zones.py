@@ -7,30 +7,18 @@ Expected  nothing of itself: see `real`, which starts from it
 """
 
 from cxr.pipeline import PipelineSpec
-from cxr.tasks import SEVERITY, ZONES
-from training.protocol.experiments import Experiment
-from training.protocol.recipe import BackboneChoice, Recipe, Scheme, SegmenterChoice
-from training.protocol.recipes import PHANTOM_COHORTS
-from training.settings import Training
-
-SCORES = (SEVERITY.name, *(zone.name for zone in ZONES))
-SCORED = Experiment(name="zones", title="zones as tasks, ordinal loss", tasks=SCORES, training={"ranked": list(SCORES)})
+from training.protocol.recipe import Recipe
+from training.protocol.recipes import phantom_severity
+from training.protocol.recipes.real_severity import ZONED
 
 
 def recipe() -> Recipe:
-    return Recipe(
+    return phantom_severity.recipe(
         name="phantom-zones",
         description="1,200 phantoms with a Brixia score, the lungs alone; two folds",
         data=("state/zones-phantom",),
-        cohorts=PHANTOM_COHORTS[1:],
-        headline="severity",
-        segmenter=SegmenterChoice(preset="demo"),
         pipeline=PipelineSpec(size=160, crop="masked"),
-        backbones=(BackboneChoice(name="efficientnet_lite0", weights="imagenet"),),
-        experiments=(SCORED.name,),
-        own_experiments=(SCORED,),
-        schemes=(Scheme(kind="cv", folds=2),),
-        training=Training(
-            batch_size=16, max_epochs=10, patience=3, warmup_epochs=2, dropout=0.3, learning_rate=5e-4, pooling="lungs"
-        ),
+        experiments=(ZONED.name,),
+        own_experiments=(ZONED,),
+        training=phantom_severity.recipe().training.model_copy(update={"pooling": "lungs"}),
     )

@@ -62,7 +62,7 @@ def recipe(**changes: Any) -> Recipe:
 def variants() -> dict[str, Recipe]:
     """What the start and the averaged weights are worth; and the film in the lungs' box, as in the paper: what is lost by not seeing the
     rest of it, and where do both look?"""
-    plain = Training(batch_size=16, max_epochs=18, patience=5, warmup_epochs=3, dropout=0.3, learning_rate=5e-4, pooling="lungs")
+    plain = recipe().training.model_copy(update={"averaging": 0.0, "patience": 5})
     imagenet = {
         "description": "from ImageNet weights, and one epoch's weights in place of averaged ones",
         "backbones": (BackboneChoice(name="efficientnet_lite0", weights="imagenet"),),

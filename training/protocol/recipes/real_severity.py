@@ -20,13 +20,14 @@ from training.settings import Training
 
 LITE0 = BackboneChoice(name="efficientnet_lite0", weights="imagenet")
 SCORES = (SEVERITY.name, *(zone.name for zone in ZONES))
+ZONED = Experiment(name="zones", title="zones as tasks, ordinal loss", tasks=SCORES, training={"ranked": list(SCORES)})
 LEVERS = (
     Experiment(name="ranked", title="ordinal loss", tasks=("severity",), training={"ranked": ["severity"]}),
     Experiment(name="global", title="global score, ordinal loss", tasks=("global",), training={"ranked": ["global"]}),
     Experiment(
         name="two-readers", title="both readers' labels", tasks=("severity", SECOND.name), training={"monitor": "severity"}
     ),
-    Experiment(name="zones", title="zones as tasks, ordinal loss", tasks=SCORES, training={"ranked": list(SCORES)}),
+    ZONED,
     Experiment(name="views", title="8 views in evaluation", tasks=("severity",), training={"test_views": 8}),
 )
 
