@@ -90,12 +90,25 @@ def test_wrong_usage_exits_with_2(tmp_path: Path) -> None:
 
 
 def test_a_message_is_printed_as_it_is_whatever_brackets_it_has(tmp_path: Path) -> None:
-    for name in ("[bold].json", "[/red].json"):
+    names = ("[bold].json", "[/red].json")
+    ask = f"""
+import sys, mdmt
+for name in {names}:
+    sys.argv = ["mdmt", "run", "--recipe", name]
+    try:
+        mdmt.main()
+    except SystemExit as end:
+        print("ENDED", end.code)
+"""
+    for name in names:
         (tmp_path / name.replace("/", "")).write_text('{"name": ["a"]}')
-        result = run("run", "--recipe", name, home=tmp_path)
-        assert result.returncode == 1
-        assert name in result.stderr
-        assert "Traceback" not in result.stderr
+    environment = os.environ | {"MDMT_HOME": str(tmp_path / "state"), "PYTHONPATH": str(REPO), "COLUMNS": "200"}
+    result = subprocess.run(
+        [sys.executable, "-c", ask], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert result.stdout.split() == ["ENDED", "1"] * 2
+    assert all(name in result.stderr for name in names)
+    assert "Traceback" not in result.stderr
 
 
 def test_a_phantom_that_is_there_is_reported_and_left_alone(tmp_path: Path) -> None:

@@ -1,21 +1,16 @@
-"""What every backbone keeps to: it builds, learns, has the feature size of its family, averages, is saved, loaded and exported, starts
-from the ImageNet weights it is given, and never pretends to be pretrained."""
+"""What every backbone keeps to: it builds, learns, has the feature size of its family, averages, is saved and loaded, starts from the
+ImageNet weights it is given, and never pretends to be pretrained. What is exported of it: `test_every_graph`."""
 
 from pathlib import Path
 
-import numpy as np
-import onnxruntime
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cxr.tasks import PROGNOSIS, SEVERITY
 from training import imagenet
 from training.imagenet import WeightsNotFound, WeightsRefused
 from training.learning.backbones import FAMILIES, NAMES, build, check, family_of
 from training.learning.backbones.backbone import HALF, IMAGENET_MEAN, IMAGENET_STD, UnknownBackbone, average
-from training.learning.fitting import predict
-from training.learning.network import Network, create, export_onnx
 
 # The 18 of the paper: size of the features, millions of parameters without the head.
 TABLE = {
@@ -40,13 +35,11 @@ TABLE = {
 }
 PRETRAINED = "efficientnet_lite0"
 HEADS = {"densenet": "classifier", "efficientnet": "classifier", "mobilenet": "classifier.1"}  # the others: fc
-QUICK_TO_EXPORT = ("mobilenet_v2", "resnet18", "shufflenet_v2_x0_5")
-SLOW_TO_EXPORT = ("densenet161", "densenet169", "densenet201", "efficientnet_b1_pruned", "resnet101", "wide_resnet50_2")
-
-
-def exported(name: str) -> tuple[pytest.MarkDecorator, ...]:
-    """Marks of a test that exports that backbone, which takes seconds to a minute."""
-    return () if name in QUICK_TO_EXPORT else (pytest.mark.slow if name in SLOW_TO_EXPORT else pytest.mark.long,)
+# The smallest of every family; the others take a quarter of what all tests may take.
+QUICK = {"densenet121", "efficientnet_lite0", "googlenet", "mobilenet_v2", "resnet18", "shufflenet_v2_x0_5"}
+every_backbone = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in NAMES]
+)
 
 
 def published_like(name: str) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -92,7 +85,7 @@ def test_it_maps_films_to_features_and_every_weight_of_it_gets_gradient(name: st
     assert not without
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_backbone
 def test_two_of_them_average_parameters_and_buffers_and_the_average_loads(name: str) -> None:
     module = build(name).module
     first = {key: value.clone() for key, value in module.state_dict().items()}
@@ -105,7 +98,7 @@ def test_two_of_them_average_parameters_and_buffers_and_the_average_loads(name: 
         assert torch.equal(value, first[key] + 2 if key.endswith("num_batches_tracked") else first[key] * 2), key
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_backbone
 def test_it_is_saved_and_loaded_to_the_bit(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     first = build(name).module
@@ -118,7 +111,7 @@ def test_it_is_saved_and_loaded_to_the_bit(name: str, tmp_path: Path) -> None:
         assert torch.equal(first.eval()(films), second.eval()(films))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_backbone
 def test_a_file_like_the_published_one_is_loaded_into_its_places(name: str, tmp_path: Path) -> None:
     own, listed = published_like(name)
     part, target = tmp_path / "part.pth", tmp_path / f"{name}.pth"
@@ -214,20 +207,3 @@ def test_tensors_that_do_not_fit_are_refused_by_name(how: str, said: str, tmp_pa
     save_file(altered(published_like("resnet18")[1], how), tmp_path / "resnet18.safetensors")
     with pytest.raises(WeightsRefused, match=rf"do not fit resnet18: 1 problem.*{said}"):
         build("resnet18", "imagenet", tmp_path)
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=exported(name)) for name in NAMES])
-def test_the_exported_graph_computes_what_torch_computes_for_any_number_of_films(name: str, tmp_path: Path) -> None:
-    network: Network = create(name, "scratch", (PROGNOSIS, SEVERITY), hidden=16, dropout=0.5, seed=0)
-    films = np.random.default_rng(0).integers(0, 256, (5, 64, 64), dtype=np.uint8)
-    network(torch.from_numpy(films)[:, None])  # statistics that are not those of a new BatchNorm
-    expected = predict(network, films)
-    path = tmp_path / "network.onnx"
-    export_onnx(network, 64, path)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    for n in (1, 5):
-        for task, rows in zip(
-            ("prognosis", "severity"), session.run(["prognosis", "severity"], {"film": films[:n, None]}), strict=True
-        ):
-            np.testing.assert_allclose(rows, expected[task][:n], rtol=1e-3, atol=1e-4)
-    assert str(Path(__file__).parents[2]).encode() not in path.read_bytes()

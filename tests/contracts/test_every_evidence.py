@@ -1,19 +1,13 @@
-"""What every exported graph says about why: the closed form is Grad-CAM as autograd computes it, for all 18 backbones, and costs nothing
-to those who do not ask for it."""
-
-from pathlib import Path
+"""What every network says about why: the closed form is Grad-CAM as autograd computes it, for all 18 backbones."""
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
-from cxr.engine import EVIDENCE
 from cxr.tasks import PROGNOSIS, SEVERITY
-from tests.contracts.test_every_backbone import exported
 from training.learning.backbones import NAMES
 from training.learning.evidence import evidence, seen
-from training.learning.network import Network, create, export_onnx
+from training.learning.network import Network, create
 
 TASKS = (PROGNOSIS, SEVERITY)
 
@@ -50,25 +44,3 @@ def test_the_closed_form_is_the_grad_cam_of_autograd(name: str) -> None:
         scale = expected[task.name].abs().max()  # of untrained networks as small as 1e-14
         assert scale > 0
         torch.testing.assert_close(got / scale, expected[task.name] / scale, rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=exported(name)) for name in NAMES])
-def test_the_graph_gives_it_beside_the_logits_only_when_asked(name: str, tmp_path: Path) -> None:
-    network, films = network_of(name, 64)
-    expected = grad_cam(network, films)
-    export_onnx(network, 64, tmp_path / "network.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "network.onnx", providers=["CPUExecutionProvider"])
-    outputs = [EVIDENCE + task.name for task in TASKS]
-    assert [one.name for one in session.get_outputs()] == [*(task.name for task in TASKS), *outputs]
-    for n in (1, 3):
-        for task, got in zip(TASKS, session.run(outputs, {"film": films[:n].numpy()}), strict=True):
-            wanted = expected[task.name][:n].numpy()
-            np.testing.assert_allclose(got, wanted, rtol=1e-2, atol=1e-3 * np.abs(wanted).max())
-
-
-@pytest.mark.long
-def test_a_network_that_sees_scrambled_films_shows_no_places(tmp_path: Path) -> None:
-    network = create("shufflenet_v2_x0_5", "scratch", TASKS, hidden=16, dropout=0.5, seed=0, channels="scrambled")
-    export_onnx(network, 64, tmp_path / "network.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "network.onnx", providers=["CPUExecutionProvider"])
-    assert [one.name for one in session.get_outputs()] == ["prognosis", "severity"]

@@ -87,7 +87,10 @@ def journey(new_home: Callable[[], Path], tmp_path_factory: pytest.TempPathFacto
     data, home = tmp_path_factory.mktemp("data"), new_home()
     generate(data, PHANTOM, workers=1)
     tracking = Tracking(default_uri(home), home)
-    study, first = Study(RECIPE, data, tracking, ProcessExecutor(2), 1), Watcher()
+    study, first = (
+        Study(RECIPE, data, tracking, ProcessExecutor(1), 1),
+        Watcher(),
+    )  # one worker: most of its time it imports torch
     study.run(first)
     results = study.results()
     lines = compare(results)
@@ -100,7 +103,8 @@ def journey(new_home: Callable[[], Path], tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def service(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    settings = Settings(tracking_uri=journey.tracking.uri, cache_dir=tmp_path_factory.mktemp("cache"), retry_seconds=0.2)
+    cache = tmp_path_factory.mktemp("cache")
+    settings = Settings(tracking_uri=journey.tracking.uri, cache_dir=cache, retry_seconds=0.2, engine="onnxruntime")
     with running(settings) as url:
         wait_until_ready(url)
         yield url

@@ -14,6 +14,7 @@ from training.data.cohort import Cohort
 from training.data.cohorts import aiforcovid, brixia, published_sizes
 from training.data.splits import Fold, assert_no_leakage, cross_validation, leave_one_centre_out
 
+pytestmark = pytest.mark.long  # most of half a minute 6,280 files are written
 ALL = {"A": 120, "B": 104, "C": 151, "D": 139, "E": 101, "F": 970}
 TESTED = {(1,): ALL | {"C": 31, "F": 325}, (1, 2): ALL | {"F": 488}, (1, 2, 3): ALL}
 CLASSES = {

@@ -91,23 +91,19 @@ def check(start: str, backbone: str, folder: Path, settings: Training = SETTINGS
 
 
 CASES = {(backbone, start) for backbone in NAMES for start in STARTS}
-QUICK = {
-    (SMALL, "stl"),
-    (SMALL, "ft"),
-    (SMALL, "mdmt"),
-    ("mobilenet_v2", "mdmt"),
-    ("efficientnet_lite0", "ft"),
-    ("googlenet", "stl"),
-}
+QUICK = {(SMALL, start) for start in STARTS}
+LONG = {("mobilenet_v2", "mdmt"), ("efficientnet_lite0", "ft"), ("googlenet", "stl")}
 
 
-@pytest.mark.parametrize(("backbone", "start"), sorted(QUICK))
+@pytest.mark.parametrize(
+    ("backbone", "start"), [pytest.param(*case, marks=() if case in QUICK else pytest.mark.long) for case in sorted(QUICK | LONG)]
+)
 def test_resuming_equals_never_having_stopped(backbone: str, start: str, tmp_path: Path) -> None:
     check(start, backbone, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("backbone", "start"), sorted(CASES - QUICK))
+@pytest.mark.parametrize(("backbone", "start"), sorted(CASES - QUICK - LONG))
 def test_resuming_equals_never_having_stopped_for_every_backbone_and_start(backbone: str, start: str, tmp_path: Path) -> None:
     check(start, backbone, tmp_path)
 

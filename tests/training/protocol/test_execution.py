@@ -112,6 +112,7 @@ def test_units_of_one_cohort_share_a_mapping_and_a_store_that_has_grown_is_mappe
     assert len(after) == len(before[0]) + 1 and np.array_equal(after[:-1], before[0])
 
 
+@pytest.mark.long
 def test_a_unit_left_to_choose_tells_the_way_it_took_and_the_next_one_takes_it_too(planned: Plan, tmp_path: Path) -> None:
     first, second = (
         unit.model_copy(update={"training": unit.training.model_copy(update={"precision": "auto"})})

@@ -33,6 +33,7 @@ def tracking(new_home: Callable[[], Path], monkeypatch: pytest.MonkeyPatch) -> T
     return Tracking(default_uri(home), home)
 
 
+@pytest.mark.long
 def test_the_run_keeps_a_graph_for_every_kind_of_lung_and_says_what_was_tried(pairs: Path, tracking: Tracking) -> None:
     assert lung_record.tried(pairs, tracking) == []
     served = lung_unet.ensure_segmenter(pairs, "smoke", tracking).graph
