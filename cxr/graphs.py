@@ -102,6 +102,7 @@ def _onnxruntime(content: bytes, precision: Precision, threads: int, streams: in
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session._model_bytes = None  # kept to begin anew with other providers, which is never done: 28 MB of a densenet121
     kinds = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
     inputs = session.get_inputs()
     shapes = {one.name: tuple(axis if isinstance(axis, int) else None for axis in one.shape) for one in inputs}

@@ -10,10 +10,10 @@ from statistics import median
 
 from benchmarks.page import Goal, table
 from benchmarks.serving import load
+from benchmarks.serving.service import WAITING
 
 TIMES = 5
 PROBE_SECONDS = 0.1
-WAITING = 64  # places of the queue that `benchmarks.serving.service` sets
 GIVEN_UP = 60.0  # seconds a client waits
 
 

@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-from benchmarks.serving.overload import WAITING
 from cxr.bundle import Bundle
 from cxr.graphs import EngineName, installed
 from cxr.host import fastest
@@ -11,6 +10,8 @@ from cxr.precision import ways
 from serving.readiness import LoadedBundle
 from serving.server import serve
 from serving.settings import Settings
+
+WAITING = 64  # places of the queue
 
 
 def chosen_engine(folder: Path) -> EngineName:

@@ -1,5 +1,6 @@
 """One graph, two engines: the same answer, on any number of threads, from any number of callers, and nothing sent home."""
 
+import gc
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -50,6 +51,16 @@ def test_a_graph_says_what_it_takes_and_gives(graphs: dict[str, Graph], engine: 
     assert {"prognosis", "severity"} <= set(graph.outputs)
     severity, prognosis = graph.run(["severity", "prognosis"], {"film": films(1, 0)})
     assert severity.shape == (1, 4) and prognosis.shape == (1, 2)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_graph_keeps_nothing_of_the_file_it_was_loaded_from(folder: Path, engine: str) -> None:
+    content = (folder / "model.onnx").read_bytes()
+    before = sys.getrefcount(content)
+    graph = Graph(content, engine)
+    gc.collect()
+    assert sys.getrefcount(content) == before
+    assert graph.run(["severity"], {"film": films(1, 0)})[0].shape == (1, 4)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
