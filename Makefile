@@ -2,6 +2,8 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 MDMT := $(BIN)/mdmt
+# A worker that crashes ends the tests: with another in its place they may wait for each other for good.
+IN_PARALLEL := --numprocesses 2 --dist loadfile --max-worker-restart 0
 export OMP_NUM_THREADS ?= 1
 # Two workers that each spin two threads cost twenty times on two cores, so threads are always set.
 
@@ -95,14 +97,14 @@ ui: .venv/.installed
 	$(MDMT) ui
 
 test: .venv/.installed
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest $(IN_PARALLEL)
 
 # What CI runs besides: the tests of whole studies, kills, every backbone's export.
 test-long: .venv/.installed
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "long and not slow"
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m "long and not slow"
 
 test-all: .venv/.installed
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m ""
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m ""
 
 # What CI asks before the tests: style, types, import directions.
 check: .venv/.installed

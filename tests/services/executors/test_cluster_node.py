@@ -2,7 +2,8 @@
 
 import os
 import signal
-import threading
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.executors.cluster_connection import connect
-from services.executors.cluster_node import look, run_child, versions
+from services.executors.cluster_node import ROOT, look, run_child, versions
 from services.executors.cluster_nodes import must_fit, resources
 from services.executors.cluster_worker import cause_of_loss
 from services.executors.executor import NoSuchDevice, WorkersFail
@@ -42,6 +43,20 @@ def test_a_child_that_dies_of_a_signal_ends_as_a_shell_would_say(death: signal.S
     assert ended == (code, "it said nothing")
 
 
+# A task, in a process of its own: the interrupt is for all of a process.
+TASK = """
+import signal, sys
+from pathlib import Path
+from services.executors.cluster_node import run_child
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs tests in parallel ignores it, and all below with him
+try:
+    run_child(("-c", sys.argv[1]), {}, Path(sys.argv[2]))
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
 def test_a_cancelled_task_lets_its_child_end_well(tmp_path: Path) -> None:
     ready, left = tmp_path / "ready", tmp_path / "left"
     code = (
@@ -50,19 +65,19 @@ def test_a_cancelled_task_lets_its_child_end_well(tmp_path: Path) -> None:
         f"pathlib.Path({str(ready)!r}).touch()\n"
         "time.sleep(60)"
     )
-
-    def cancel() -> None:
-        while not ready.exists():
+    task = subprocess.Popen(
+        [sys.executable, "-c", TASK, code, str(tmp_path / "log")],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+    )
+    with task:
+        until = time.monotonic() + 60
+        while not ready.exists() and task.poll() is None and time.monotonic() < until:
             time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)  # which is what Ray does to the task's thread
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs tests in parallel ignores it
-    threading.Thread(target=cancel).start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run_child(("-c", code), {}, tmp_path / "log")
-    finally:
-        signal.signal(signal.SIGINT, before)
+        time.sleep(0.2)  # past the start of the child, which it waits for
+        task.send_signal(signal.SIGINT)  # which is what Ray does to the task's thread
+        said, _ = task.communicate(timeout=30)
+    assert (said, task.returncode) == (b"interrupted\n", 0)
     assert left.exists()
 
 
