@@ -24,9 +24,13 @@ VERBS += [
 
 def run(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """`mdmt …` as a process of its own, from an empty folder."""
+    return python(str(REPO / "mdmt.py"), *arguments, home=home, **environment)
+
+
+def python(*arguments: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "MDMT_"))}
     return subprocess.run(
-        [sys.executable, str(REPO / "mdmt.py"), *arguments],
+        [sys.executable, *arguments],
         cwd=home,
         env=clean | {"MDMT_HOME": str(home / "state"), "PYTHONPATH": str(REPO), "COLUMNS": "200", **environment},
         capture_output=True,
@@ -102,10 +106,7 @@ for name in {names}:
 """
     for name in names:
         (tmp_path / name.replace("/", "")).write_text('{"name": ["a"]}')
-    environment = os.environ | {"MDMT_HOME": str(tmp_path / "state"), "PYTHONPATH": str(REPO), "COLUMNS": "200"}
-    result = subprocess.run(
-        [sys.executable, "-c", ask], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=True
-    )
+    result = python("-c", ask, home=tmp_path)
     assert result.stdout.split() == ["ENDED", "1"] * 2
     assert all(name in result.stderr for name in names)
     assert "Traceback" not in result.stderr

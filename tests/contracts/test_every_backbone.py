@@ -35,7 +35,7 @@ TABLE = {
 }
 PRETRAINED = "efficientnet_lite0"
 HEADS = {"densenet": "classifier", "efficientnet": "classifier", "mobilenet": "classifier.1"}  # the others: fc
-# The smallest of every family; the others take a quarter of what all tests may take.
+# The smallest of every family; the others take up to seven seconds a test.
 QUICK = {"densenet121", "efficientnet_lite0", "googlenet", "mobilenet_v2", "resnet18", "shufflenet_v2_x0_5"}
 every_backbone = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in NAMES]

@@ -12,10 +12,10 @@ from training.learning.network import Network, create
 TASKS = (PROGNOSIS, SEVERITY)
 
 
-def network_of(name: str, size: int) -> tuple[Network, torch.Tensor]:
-    """A network with statistics of its own, and three films."""
+def network_of(name: str, size: int, count: int = 3) -> tuple[Network, torch.Tensor]:
+    """A network with statistics of its own, and so many films."""
     network = create(name, "scratch", TASKS, hidden=16, dropout=0.5, seed=0)
-    films = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 1, size, size), dtype=np.uint8))
+    films = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, 1, size, size), dtype=np.uint8))
     network(films)
     return network.eval(), films
 

@@ -87,10 +87,8 @@ def journey(new_home: Callable[[], Path], tmp_path_factory: pytest.TempPathFacto
     data, home = tmp_path_factory.mktemp("data"), new_home()
     generate(data, PHANTOM, workers=1)
     tracking = Tracking(default_uri(home), home)
-    study, first = (
-        Study(RECIPE, data, tracking, ProcessExecutor(1), 1),
-        Watcher(),
-    )  # one worker: most of its time it imports torch
+    # One worker: most of its time each imports torch.
+    study, first = Study(RECIPE, data, tracking, ProcessExecutor(1), 1), Watcher()
     study.run(first)
     results = study.results()
     lines = compare(results)
