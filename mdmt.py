@@ -23,7 +23,7 @@ from services.commands.launcher import launcher
 from services.commands.phantom import phantom
 from services.commands.segmenter import segmenter_app
 from services.commands.sharing import sharing
-from services.commands.studies import study, watched
+from services.commands.studies import RecipeOption, study, watched
 from services.commands.ui import ui
 from services.commands.weights import weights_app
 from services.environment import home, tracking
@@ -45,7 +45,6 @@ for verb in (phantom, doctor, launcher, sharing, ui, *promotion_commands.VERBS, 
 out, err = Console(width=None if sys.stdout.isatty() else 165), Console(stderr=True)
 OUR_ROOMS = ("cxr", "training", "services", "serving")
 
-RecipeOption = Annotated[str, typer.Option(help="Name of a shipped recipe (demo, paper, …) or path of a .json file.")]
 DataOption = Annotated[Optional[Path], typer.Option(help="Data folder; default: the recipe's own.")]  # noqa: UP045
 WorkersOption = Annotated[int, typer.Option(min=1, help="Processes, one thread each; default: the cores of this machine.")]
 CORES = os.cpu_count() or 1

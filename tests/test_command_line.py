@@ -52,19 +52,31 @@ def test_the_table_of_contents_lists_every_verb() -> None:
     assert all(verb[0] in text for verb in VERBS)
 
 
-def test_help_loads_neither_torch_nor_mlflow() -> None:
-    ask = """
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "--help"),
+        *((verb, "--recipe", "demmo") for verb in ("prepare", "plan", "run", "report", "tune", "register", "sharing")),
+        ("segmenter", "train", "--recipe", "demmo"),
+        ("starts", "films", "own", "--recipe", "demmo"),
+        ("starts", "unit", "own", "--recipe", "demmo", "--experiment", "zones"),
+    ],
+    ids=" ".join,
+)
+def test_help_and_the_refusal_of_an_unknown_recipe_wait_for_no_library(arguments: tuple[str, ...]) -> None:
+    ask = f"""
 import sys, mdmt
-sys.argv = ["mdmt", "run", "--help"]
+sys.argv = ["mdmt", *{arguments!r}]
 try:
     mdmt.main()
 except SystemExit:
     pass
-heavy = {"torch", "mlflow", "onnxruntime", "pandas", "fastapi", "matplotlib"}
+heavy = {{"torch", "mlflow", "onnxruntime", "pandas", "fastapi", "matplotlib", "sklearn", "scipy"}}
 print("LOADED", sorted(heavy & set(sys.modules)))
 """
     result = subprocess.run([sys.executable, "-c", ask], cwd=REPO, capture_output=True, text=True, timeout=60, check=True)
     assert result.stdout.splitlines()[-1] == "LOADED []"
+    assert ("no recipe 'demmo'" in result.stderr) == ("demmo" in arguments)
 
 
 def test_an_unknown_recipe_exits_with_1_and_names_the_shipped_ones_on_standard_error(tmp_path: Path) -> None:

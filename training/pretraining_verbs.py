@@ -37,13 +37,13 @@ def starts_verbs(make_study: "MakeStudy", watch: "Watch", weights: Callable[[], 
         data: DataOption = None,
     ) -> None:
         """Contrastive pre-training on films without labels, from ImageNet weights."""
+        study = make_study(recipe, data, 1)  # a recipe that is not known is refused before the imports
+        others = make_study(without, data, 1) if without else None
         from training.learning.contrast import Contrast
         from training.pretraining import at_size, from_films
 
+        study = study.beside(at_size(study.recipe, size)) if size else study
         with watch() as view:
-            study = make_study(recipe, data, 1)
-            study = study.beside(at_size(study.recipe, size)) if size else study
-            others = make_study(without, data, 1) if without else None
             _say(from_films(study, others, backbone, chosen, Contrast(epochs=epochs), view))
 
     @app.command("unit")
@@ -54,10 +54,11 @@ def starts_verbs(make_study: "MakeStudy", watch: "Watch", weights: Callable[[], 
         data: DataOption = None,
     ) -> None:
         """The backbone that a unit of some recipe was trained to, e.g. on phantoms."""
+        study = make_study(recipe, data, 1)
         from training.pretraining import from_unit
 
         with watch() as view:
-            _say(from_unit(make_study(recipe, data, 1), experiment, chosen, view))
+            _say(from_unit(study, experiment, chosen, view))
 
     @app.command("sibling")
     def sibling(

@@ -7,6 +7,7 @@ from typing import Annotated, Optional
 import typer
 from rich.console import Console
 
+from services.commands.studies import RecipeOption
 from services.environment import tracking
 
 segmenter_app = typer.Typer(no_args_is_help=True, help="The lung U-Net.")
@@ -14,7 +15,7 @@ segmenter_app = typer.Typer(no_args_is_help=True, help="The lung U-Net.")
 
 @segmenter_app.command("train")
 def train(
-    recipe: Annotated[str, typer.Option(help="Name of a shipped recipe (demo, paper, …) or path of a .json file.")] = "demo",
+    recipe: RecipeOption = "demo",
     data: Annotated[Optional[Path], typer.Option(help="Data folder; default: the recipe's own.")] = None,  # noqa: UP045
     pairs: Annotated[Optional[Path], typer.Option(help="Folder with pairs.csv, instead of the recipe's.")] = None,  # noqa: UP045
     preset: Annotated[Optional[str], typer.Option(help="demo, real, real-lungs or smoke, instead of the recipe's.")] = None,  # noqa: UP045

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
+from services.commands.studies import RecipeOption
 from services.environment import home, tracking
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Device(StrEnum):
 
 
 def sharing(
-    recipe: Annotated[str, typer.Option(help="Name of a shipped recipe (demo, paper, …) or path of a .json file.")] = "demo",
+    recipe: RecipeOption = "demo",
     data: Annotated[Optional[Path], typer.Option(help="Data folder; default: the recipe's own.")] = None,  # noqa: UP045
     device: Annotated[Optional[Device], typer.Option(help="Default: the recipe's.")] = None,  # noqa: UP045
     most: Annotated[int, typer.Option(min=2, help="Processes side by side, at most.")] = 4,

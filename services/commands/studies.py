@@ -1,9 +1,10 @@
-"""What most verbs begin with: a study on this machine's tracking and workers, and a progress display for it."""
+"""What most verbs begin with: a recipe, a study of it on this machine's tracking and workers, and a progress display for it."""
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Console
 
 from services.environment import tracking
@@ -11,6 +12,19 @@ from services.environment import tracking
 if TYPE_CHECKING:
     from services.console import StudyView
     from training.protocol.study import Study
+
+
+def _known(recipe: str) -> str:
+    """The same. Raises RecipeError, before the verb imports what it needs: seconds of libraries."""
+    from training.protocol.recipe import load_recipe
+
+    load_recipe(recipe)
+    return recipe
+
+
+RecipeOption = Annotated[
+    str, typer.Option(callback=_known, help="Name of a shipped recipe (demo, paper, …) or path of a .json file.")
+]
 
 
 def study(recipe: str, data: Path | None, workers: int, slots: int | None = None) -> "Study":
