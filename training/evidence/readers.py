@@ -1,6 +1,6 @@
 """Answers about severity as a radiologist gives them: a Brixia global score and its category, compared with the senior's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,6 +80,20 @@ def readings(answers: Sequence[Answered]) -> dict[tuple[str, str], dict[str, Rea
             tasks = next(iter(repeats.values()))
             made[key]["ensemble"] = by_network({t: np.mean([r[t] for r in repeats.values()], axis=0) for t in tasks})
     return made
+
+
+def of_all_zones(answers: Iterable[Answered]) -> Reading | None:
+    """The mean over all networks that answer the six zones, of every experiment, start and repeat; None where these are fewer than two.
+
+    Each film's answer is again of networks that have not seen its patient. All answers must be of the same films in the same order.
+    """
+    found: dict[str, list[Floats]] = {zone.name: [] for zone in ZONES}
+    for one in answers:
+        if one.task in found:
+            found[one.task].append(one.probabilities)
+    if min(map(len, found.values())) < 2:
+        return None
+    return by_network({zone: np.mean(each, axis=0) for zone, each in found.items()})
 
 
 def _sum_of(parts: Sequence[Floats]) -> Floats:

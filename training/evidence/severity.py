@@ -12,7 +12,17 @@ from training.evidence import charts
 from training.evidence.agreement import JUNIOR, TITLES, Figures, figure_text, figures_table, span
 from training.evidence.answers import Answered, answered
 from training.evidence.page import Part, picture
-from training.evidence.readers import LOWER_IS_BETTER, METRICS, Floats, Reading, agreement, by_reader, draws_of, readings
+from training.evidence.readers import (
+    LOWER_IS_BETTER,
+    METRICS,
+    Floats,
+    Reading,
+    agreement,
+    by_reader,
+    draws_of,
+    of_all_zones,
+    readings,
+)
 from training.evidence.trust import trust_table
 from training.evidence.variants import cost_of, finished_variants
 from training.protocol.study import Study, View
@@ -29,12 +39,15 @@ def part(study: Study, view: View) -> Part:
     found = {JUNIOR: agreement(truth, by_reader(rows, "second"), weights)}
     single: dict[str, Figures] = {}
     variants = finished_variants(study)
-    for name, answers in {"": own, **{name: answered(one, view) for name, one in variants.items()}}.items():
+    every = {"": own, **{name: answered(one, view) for name, one in variants.items()}}
+    for name, answers in every.items():
         for (experiment, _), repeats in readings(answers).items():
             title = next(a.title for a in answers if a.experiment == experiment) + (f", {name}" if name else "")
             single[title] = _over_repeats(truth, repeats, weights)
             if "ensemble" in repeats:
                 found[f"{title}, both repeats together"] = agreement(truth, repeats["ensemble"], weights)
+    if (all_zones := of_all_zones(one for answers in every.values() for one in answers)) is not None:
+        found["all networks with zones together"] = agreement(truth, all_zones, weights)
     base = next(a.title for a in own if a.experiment == BASE)
     everybody = {**found, **single}
     best = max((name for name in everybody if name != JUNIOR), key=lambda name: everybody[name]["kappa"][0])

@@ -100,6 +100,7 @@ def test_severity_is_shown_beside_both_radiologists(studied: Callable[[Recipe], 
     for said in (
         "| junior radiologist |",
         "zones as tasks, both repeats together",
+        "all networks with zones together",
         "| zones as tasks |",
         "8 of 8 trainings",
         "coverage 3",

@@ -7,12 +7,17 @@ from hypothesis import strategies as st
 
 from cxr.tasks import SEVERITY, ZONES, severity_category
 from training.data.cohort import Row
-from training.evidence.readers import DRAWS, Reading, agreement, by_network, by_reader, draws_of
+from training.evidence.answers import Answered
+from training.evidence.readers import DRAWS, Reading, agreement, by_network, by_reader, draws_of, of_all_zones
 
 
 def row(name: str, patient: str, zones: str, second: str) -> Row:
     attributes = {"zones": zones, "second": second}
     return Row(name, Path(name), patient, "COHEN", {"severity": severity_category(sum(map(int, zones)))}, attributes)
+
+
+def answer(task: str, probabilities: np.ndarray) -> Answered:
+    return Answered("zones", "zones", "resnet18", "all", "cv", 0, task, (), probabilities)
 
 
 def certain(values: list[int], classes: int) -> np.ndarray:
@@ -37,6 +42,18 @@ def test_a_global_score_is_read_before_a_category_and_a_category_as_its_middle()
     category = certain([3], 4)
     assert by_network({"severity": category}).score.tolist() == [16.0]
     assert by_network({"severity": category, "global": certain([0], 19)}).category.tolist() == [0]
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=6, max_size=6), min_size=2, max_size=4))
+def test_all_networks_with_zones_together_are_the_mean_of_theirs_and_of_no_other_answer(networks: list[list[int]]) -> None:
+    answers = [answer("severity", certain([3], 4))]
+    answers += [answer(zone.name, certain([scores[i]], 4)) for scores in networks for i, zone in enumerate(ZONES)]
+    found = of_all_zones(answers)
+    assert found is not None and found.score == pytest.approx([np.mean([sum(scores) for scores in networks])])
+
+
+def test_one_network_is_no_ensemble() -> None:
+    assert of_all_zones([answer(zone.name, certain([0], 4)) for zone in ZONES]) is None
 
 
 def test_agreement_of_a_reader_with_oneself_is_perfect_and_a_second_one_is_measured() -> None:
