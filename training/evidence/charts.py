@@ -32,7 +32,7 @@ def interval_chart(panels: Mapping[str, Mapping[str, Span]], reference: str) -> 
         axis.set_yticks(places, names if i == 0 else [""] * len(names))
         axis.grid(axis="x", alpha=0.3)
         if i == 0:
-            axis.legend(fontsize=8, loc="best")
+            figure.legend(*axis.get_legend_handles_labels(), fontsize=8, loc="outside lower center")  # inside it hid a network
     return png(figure)
 
 
