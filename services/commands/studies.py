@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def _known(recipe: str) -> str:
-    """The same. Raises RecipeError, before the verb imports what it needs: seconds of libraries."""
+    """The name as it was given. Raises RecipeError, before the verb imports seconds of libraries."""
     from training.protocol.recipe import load_recipe
 
     load_recipe(recipe)
