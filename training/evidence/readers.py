@@ -78,7 +78,7 @@ def readings(answers: Sequence[Answered]) -> dict[tuple[str, str], dict[str, Rea
         made[key] = {name: by_network(tasks) for name, tasks in repeats.items()}
         if len(repeats) > 1:
             tasks = next(iter(repeats.values()))
-            made[key]["ensemble"] = by_network({t: np.mean([r[t] for r in repeats.values()], axis=0) for t in tasks})
+            made[key]["ensemble"] = _together({t: [r[t] for r in repeats.values()] for t in tasks})
     return made
 
 
@@ -93,7 +93,12 @@ def of_all_zones(answers: Iterable[Answered]) -> Reading | None:
             found[one.task].append(one.probabilities)
     if min(map(len, found.values())) < 2:
         return None
-    return by_network({zone: np.mean(each, axis=0) for zone, each in found.items()})
+    return _together(found)
+
+
+def _together(answers: Mapping[str, Sequence[Floats]]) -> Reading:
+    """The reading of an ensemble: of the mean of what several networks answer to each task."""
+    return by_network({task: np.mean(each, axis=0) for task, each in answers.items()})
 
 
 def _sum_of(parts: Sequence[Floats]) -> Floats:
