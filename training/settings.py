@@ -96,9 +96,10 @@ class Training(BaseModel):
     channels: Literal["gray", "scrambled"] = Field(
         "gray", description="'scrambled': the authors' reshape of S×S×3 to 3×S×S, a defect kept for comparison"
     )
-    pooling: Literal["everywhere", "lungs"] = Field(
+    pooling: Literal["everywhere", "lungs", "zones"] = Field(
         "everywhere",
-        description="places of the last map that heads are given the mean of; 'lungs' needs films with crop 'masked'",
+        description="places of the last map that heads are given the mean of; 'zones': those of the lungs, with each of the six zones "
+        "looked at alone and close up. 'lungs' and 'zones' need films with crop 'masked'",
     )
     averaging: float = Field(
         0.0,

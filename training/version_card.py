@@ -98,7 +98,12 @@ def card_facts(
 def cut_of(crop: str, pooling: str) -> str:
     """What of a film the network is shown, in words."""
     shown = {"box": "cropped to their box", "masked": "cropped to their box, all else in it blackened"}[crop]
-    return shown + (", heads given the mean over the lungs alone" if pooling == "lungs" else "")
+    given = {
+        "everywhere": "",
+        "lungs": ", heads given the mean over the lungs alone",
+        "zones": ", each of the six zones then looked at alone and close up, heads given means over their lungs alone",
+    }
+    return shown + given[pooling]
 
 
 def _start(recipe: Recipe) -> str:

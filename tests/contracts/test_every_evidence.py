@@ -6,7 +6,7 @@ import torch
 
 from cxr.tasks import PROGNOSIS, SEVERITY
 from training.learning.backbones import NAMES
-from training.learning.evidence import evidence, seen
+from training.learning.evidence import Sight, evidence, seen
 from training.learning.network import Network, create
 
 TASKS = (PROGNOSIS, SEVERITY)
@@ -39,7 +39,7 @@ def test_the_closed_form_is_the_grad_cam_of_autograd(name: str) -> None:
         network(films)
     torch.testing.assert_close(maps[0].mean((2, 3)), features[0], rtol=1e-4, atol=1e-5)  # it does end in an average
     for task in TASKS:
-        got = evidence(network.heads[task.name], features[0], maps[0]).detach()
+        got = evidence(network.heads[task.name], Sight(features[0], ((maps[0], None),))).detach()
         assert got.shape == (3, len(task.classes), 2, 2)
         scale = expected[task.name].abs().max()  # of untrained networks as small as 1e-14
         assert scale > 0

@@ -10,8 +10,11 @@ from cxr.engine import EVIDENCE
 from cxr.tasks import Task
 from training.learning.backbones import build
 from training.learning.backbones.backbone import Backbone
-from training.learning.evidence import evidence, seen
-from training.learning.places import Places, lungs_on, places_of
+from training.learning.close_ups import CUT_OUTS, close_ups
+from training.learning.evidence import Sight, evidence, seen
+from training.learning.places import lungs_on, places_of
+
+POOLINGS = ("everywhere", "lungs", "zones")
 
 
 class Head(nn.Sequential):
@@ -30,7 +33,8 @@ class Network(nn.Module):
     part of the exported graph and cannot be forgotten, or done twice, by a caller. Equation 1 of the paper.
 
     `pooling` "lungs", for films with black around the lungs, gives every head the mean over the lungs in place of that over all places
-    (`places`), so that no answer comes from elsewhere; the paper's is "everywhere".
+    (`places`), so that no answer comes from elsewhere; the paper's is "everywhere". "zones" is "lungs" with each of the six zones looked
+    at alone (`close_ups`): a zone's head is given the mean over its own lung, every other head the mean of all six.
 
     Two departures repeat what the authors' code does, for comparison only, and travel in the graph like the rest: `normalisation`
     "none" leaves the values in [0, 1] (their τ2 and MDMT runs are not normalised, by a misspelling), and `channels` "scrambled" feeds
@@ -52,18 +56,20 @@ class Network(nn.Module):
             raise ValueError(f"normalisation {normalisation!r}: use 'backbone' (its mean and deviation) or 'none'")
         if channels not in ("gray", "scrambled"):
             raise ValueError(f"channels {channels!r}: use 'gray' (the film three times) or 'scrambled' (the authors' reshape)")
-        if pooling not in ("everywhere", "lungs"):
-            raise ValueError(f"pooling {pooling!r}: use 'everywhere' (global average pooling, the paper) or 'lungs'")
+        if pooling not in POOLINGS:
+            raise ValueError(
+                f"pooling {pooling!r}: use 'everywhere' (global average pooling, the paper), 'lungs', or 'zones' (each seen alone)"
+            )
         self.scrambles = channels == "scrambled"
         self.tasks = tuple(tasks)
         self.origin = backbone.origin
         self.backbone = backbone.module
         self.last_map = "" if self.scrambles else backbone.last_map  # a place of a scrambled film is no place of the chest
-        self.pools_lungs = pooling == "lungs"
+        self.pooling = pooling
         if not self.last_map and self.chooses_places:
             raise ValueError(
-                "tasks of single zones, and pooling 'lungs', need a place for every feature: a backbone with a last map, and "
-                "channels 'gray'"
+                "tasks of single zones, and pooling 'lungs' or 'zones', need a place for every feature: a backbone with a last map, "
+                "and channels 'gray'"
             )
         classes = {task.output: len(task.classes) for task in self.tasks}
         self.heads = nn.ModuleDict({name: Head(backbone.features, n, hidden, dropout) for name, n in classes.items()})
@@ -80,27 +86,45 @@ class Network(nn.Module):
     @property
     def chooses_places(self) -> bool:
         """Whether any head has a mean of its own, over a part of the film."""
-        return self.pools_lungs or any(task.zone is not None for task in self.tasks)
+        return self.pooling != "everywhere" or any(task.zone is not None for task in self.tasks)
 
     def forward(self, films: Tensor) -> dict[str, Tensor]:
-        pixels = scrambled(films) if self.scrambles else films
-        x = (pixels.float() * self.scale).add_(self.shift)  # (B, 1 or 3, S, S) · (1, 3, 1, 1) → (B, 3, S, S)
-        if not self.chooses_places:
-            shared = self.backbone(x)  # (B, features), computed once for all heads
-            return {task.name: self.heads[task.output](shared) for task in self.tasks}
-        with seen(self.backbone.get_submodule(self.last_map)) as maps:
-            shared = self.backbone(x)
-        places = self.places(films, maps[0])
-        return {
-            t.name: self.heads[t.output](shared if p is None else p.mean(maps[0]))
-            for t, p in zip(self.tasks, places, strict=True)
-        }
+        given = self.sights(films) if self.chooses_places else [Sight(self.backbone(self._prepared(films)))] * len(self.tasks)
+        return {task.name: self.heads[task.output](sight.features) for task, sight in zip(self.tasks, given, strict=True)}
 
-    def places(self, films: Tensor, feature_map: Tensor) -> list[Places | None]:
-        """Of each task: the places of the last map (B, F, h, w) that its head is given the mean of; None: all, alike."""
-        lungs = lungs_on(films, feature_map) if self.pools_lungs else None
-        of_zone = {zone: places_of(zone, feature_map, lungs) for zone in dict.fromkeys(task.zone for task in self.tasks)}
+    def sights(self, films: Tensor) -> list[Sight]:
+        """Of each task: what its head is given, computed once for all heads, and from where."""
+        if self.pooling == "zones":
+            return self._sights_of_zones(films)
+        shared, feature_map = self._seen_by_backbone(films)
+        lungs = lungs_on(films, feature_map) if self.pooling == "lungs" else None
+        of_zone = {}
+        for zone in dict.fromkeys(task.zone for task in self.tasks):
+            places = places_of(zone, feature_map, lungs)
+            of_zone[zone] = Sight(shared if places is None else places.mean(feature_map), ((feature_map, places),))
         return [of_zone[task.zone] for task in self.tasks]
+
+    def _sights_of_zones(self, films: Tensor) -> list[Sight]:
+        zones = close_ups(films)
+        _, maps = self._seen_by_backbone(zones.pixels.flatten(0, 1)[:, None])
+        each = maps.unflatten(0, (-1, CUT_OUTS)).unbind(1)
+        of_zone = []
+        for zone, feature_map in enumerate(each):
+            places = zones.places(zone, feature_map)
+            of_zone.append(Sight(places.mean(feature_map), ((feature_map, places),)))
+        pieces = tuple(piece for sight in of_zone for piece in sight.pieces)
+        whole = Sight(torch.stack([sight.features for sight in of_zone]).mean(0), pieces)
+        return [whole if task.zone is None else of_zone[task.zone] for task in self.tasks]
+
+    def _prepared(self, films: Tensor) -> Tensor:
+        pixels = scrambled(films) if self.scrambles else films
+        return (pixels.float() * self.scale).add_(self.shift)  # (B, 1 or 3, S, S) · (1, 3, 1, 1) → (B, 3, S, S)
+
+    def _seen_by_backbone(self, films: Tensor) -> tuple[Tensor, Tensor]:
+        """Films (B, 1, S, S) → features (B, F) and the last map (B, F, h, w) that they are the mean of."""
+        with seen(self.backbone.get_submodule(self.last_map)) as maps:
+            features = self.backbone(self._prepared(films))
+        return features, maps[0]
 
 
 def scrambled(films: Tensor) -> Tensor:
@@ -143,23 +167,16 @@ class Explained(nn.Module):
         if not network.last_map:
             logits = network(film)
             return tuple(logits[task.name] for task in network.tasks)
-        with seen(network.backbone) as features, seen(network.backbone.get_submodule(network.last_map)) as maps:
-            logits = network(film)
-        places = network.places(film, maps[0])
-        return *(logits[task.name] for task in network.tasks), *(
-            self._evidence(task, features[0], maps[0], where) for task, where in zip(network.tasks, places, strict=True)
-        )
-
-    def _evidence(self, task: Task, features: Tensor, feature_map: Tensor, places: Places | None) -> Tensor:
-        given = features if places is None else places.mean(feature_map)
-        return evidence(self.network.heads[task.output], given, feature_map, places)
+        heads = [network.heads[task.output] for task in network.tasks]
+        looked = list(zip(heads, network.sights(film), strict=True))
+        return *(head(sight.features) for head, sight in looked), *(evidence(head, sight) for head, sight in looked)
 
 
 def export_onnx(network: Network, size: int, path: Path) -> None:
     """Network → ONNX: input "film" uint8 (N, 1, size, size) with N free, one output of logits per task, named by the task.
 
     A backbone with a `last_map` adds "evidence_<task>" (N, classes, h, w) float per task, h = w = size / 32 (size / 8 with pooling
-    "lungs"): see `evidence`. An engine computes it when asked for.
+    "lungs" or "zones"): see `evidence`. An engine computes it when asked for.
     """
     network = network.cpu().eval()
     example = torch.zeros(2, 1, size, size, dtype=torch.uint8)  # a batch of 1 would be baked in as a constant

@@ -155,9 +155,10 @@ class Recipe(Value):
     @model_validator(mode="after")
     def _lungs_are_drawn(self) -> Self:
         pooling = [self.training.pooling, *(one.training.get("pooling") for one in self.own_experiments)]
-        if "lungs" in pooling and self.pipeline.crop != "masked":
+        lungs = next((one for one in pooling if one in ("lungs", "zones")), None)
+        if lungs and self.pipeline.crop != "masked":
             raise ValueError(
-                f"pooling 'lungs' on films with crop {self.pipeline.crop!r}, where nothing tells the lungs from the rest: "
+                f"pooling {lungs!r} on films with crop {self.pipeline.crop!r}, where nothing tells the lungs from the rest: "
                 "set pipeline.crop to 'masked', or pooling to 'everywhere'"
             )
         return self

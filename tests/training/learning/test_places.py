@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from cxr.engine import EVIDENCE
 from cxr.tasks import PROGNOSIS, SEVERITY, ZONES
-from training.learning.evidence import evidence
+from training.learning.evidence import Sight, evidence
 from training.learning.network import Explained, Head, Network, create, export_onnx
 from training.learning.places import FINER, lungs_on, places_of
 
@@ -50,7 +50,7 @@ def test_what_the_places_add_is_the_logit_without_its_biases(height: int, width:
     assert places is not None
     given_ = places.mean(feature_map)
     logits, silent = head(given_), head[3].weight @ (head[0].bias * (head[0](given_) > 0))[..., None]
-    added = evidence(head, given_, feature_map, places).sum((2, 3))
+    added = evidence(head, Sight(given_, ((feature_map, places),))).sum((2, 3))
     torch.testing.assert_close(added, logits - silent[..., 0] - head[3].bias, rtol=1e-3, atol=1e-4)
 
 
@@ -100,7 +100,7 @@ def test_the_weights_are_those_of_a_network_that_looks_everywhere() -> None:
 def test_lungs_need_a_place_for_every_feature_and_pooling_is_one_of_two() -> None:
     with pytest.raises(ValueError, match="gray"):
         network(pooling="lungs", channels="scrambled")
-    with pytest.raises(ValueError, match="or 'lungs'"):
+    with pytest.raises(ValueError, match="'lungs', or 'zones'"):
         network(pooling="heart")
 
 

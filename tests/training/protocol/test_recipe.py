@@ -95,13 +95,18 @@ def test_unknown_experiments_and_headlines_are_refused_with_the_known_ones(tmp_p
     assert "headline 'mortality' is no task; known: prognosis, severity" in refusal(tmp_path, headline="mortality")
 
 
-def test_a_mean_over_the_lungs_needs_films_that_tell_them_from_the_rest(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pooling", ["lungs", "zones"])
+def test_a_mean_over_the_lungs_needs_films_that_tell_them_from_the_rest(pooling: str, tmp_path: Path) -> None:
     recipe = content()
-    pooled = {"training": {**recipe["training"], "pooling": "lungs"}}  # type: ignore[dict-item]
-    assert "set pipeline.crop to 'masked'" in refusal(tmp_path, **pooled)
-    own = {"name": "mine", "title": "MDMT", "tasks": ["prognosis", "severity"], "training": {"pooling": "lungs"}}
+    pooled = {"training": {**recipe["training"], "pooling": pooling}}  # type: ignore[dict-item]
+    assert f"pooling '{pooling}' on films with crop 'box'" in refusal(tmp_path, **pooled)
+    own = {"name": "mine", "title": "MDMT", "tasks": ["prognosis", "severity"], "training": {"pooling": pooling}}
     assert "set pipeline.crop to 'masked'" in refusal(tmp_path, own_experiments=[own])
+
+
+def test_shipped_recipes_with_means_over_lungs_have_films_for_them() -> None:
     assert load_recipe("demo+lungs").training.pooling == "lungs"
+    assert load_recipe("real-severity+close").training.pooling == "zones"
 
 
 def test_what_is_served_answers_all_that_it_learns_or_what_its_experiment_says(tmp_path: Path) -> None:

@@ -45,6 +45,11 @@ def test_the_card_says_what_of_a_film_the_network_is_shown() -> None:
     [
         ("demo", "cropped to their box"),
         ("demo+lungs", "cropped to their box, all else in it blackened, heads given the mean over the lungs alone"),
+        (
+            "real-severity+close",
+            "cropped to their box, all else in it blackened, each of the six zones then looked at alone and close up, heads given means "
+            "over their lungs alone",
+        ),
     ],
 )
 def test_what_is_shown_follows_from_the_recipe(name: str, said: str) -> None:
