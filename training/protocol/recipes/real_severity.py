@@ -2,12 +2,12 @@
 
 Source    as `real-cxr`; the senior radiologist's scores are the reference, the junior's the human rival
 Command   make real-severity   (this recipe, its variants, and docs/evidence.md; each finds what an earlier call has done)
-Cost      with its variants 170 trainings: 136 minutes of one thread of an AMD EPYC with AVX-512 (Zen 4), with pre-training and phantoms
-          96 minutes on 2 cores. Of 150 of them an Intel Xeon made 215 minutes of a thread; an older EPYC takes three times that
+Cost      with its variants 190 trainings: on an AMD EPYC with AVX-512 (Zen 4) 96 minutes of 2 cores for all but `close` and
+          `close-zones`, with pre-training and phantoms; these two 15 each, of 2 cores that had other work besides
 Expected  the junior has the senior's category on 70.6 % of the films (κ 0.83, MAE 1.88). STL τ2 44.9 % (0.46, 3.13); zones by both
-          readers as tasks, ordinal loss, 8 views, pre-trained on phantoms: 60.3 % (0.70, 2.35); on the lungs alone, from the zones of
-          phantoms, with averaged weights: 56.6 % (0.71, 2.25); all networks with zones together 61.8 % (0.70, 2.19). So the junior is
-          not beaten. See docs/evidence.md for the intervals and for what helped; another kind of CPU gives other figures within them
+          readers as tasks, ordinal loss, 8 views, pre-trained on phantoms: 60.3 % (0.70, 2.35); each zone of the lungs seen alone, from
+          the zones of phantoms, with averaged weights: 59.9 % (0.73, 2.13). So the junior is not beaten. See docs/evidence.md for the
+          intervals and for what helped; another kind of CPU gives other figures within them
 """
 
 from typing import Any
