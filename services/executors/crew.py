@@ -21,7 +21,7 @@ from training.protocol.schedule import Schedule
 TICK_SECONDS = 0.5
 STOP_SECONDS = 8.0  # what a worker has to give its unit back; whoever stops the runner allows ten
 DISMISSALS = 16  # at once
-BIRTHS = 3  # workers per slot that may end in a row before any is ready
+BIRTHS = 3  # workers per slot that may end in a row before any has begun a unit
 # A tracking server that does not answer is tried again by the delivery, which knows how; the client itself should give up soon.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
@@ -60,7 +60,7 @@ class Worker(ABC):
 
     def __init__(self, request: Request, hear: Hear) -> None:
         self.request, self._hear = request, hear
-        self.idle = self.spoke = False
+        self.idle = self.spoke = self.began = False
         self.backbone: str | None = None
         self.units: set[str] = set()
         self.found: dict[str, int | None] = {}
@@ -80,6 +80,7 @@ class Worker(ABC):
 
     def heard(self, event: Event) -> None:
         self.spoke, self._last = True, time.monotonic()
+        self.began = self.began or "unit" in event
         if event["event"] == "idle":
             self.idle = True
         if event["event"] in OVER:
@@ -174,10 +175,10 @@ class Crew:
                 schedule.hear(event)
             return
         kind, reason = worker.cause(event["code"])
-        self._born_dead = 0 if worker.spoke else self._born_dead + 1
+        self._born_dead = 0 if worker.began else self._born_dead + 1
         if self._born_dead == BIRTHS * len(self._requests):
             raise WorkersFail(
-                f"{self._born_dead} workers ended before they were ready, the last with code {event['code']}: {reason}; "
+                f"{self._born_dead} workers ended before they had begun a unit, the last with code {event['code']}: {reason}; "
                 "what they said is above, or in the logs of the state folder"
             )
         schedule.died(sorted(worker.units), kind, reason)

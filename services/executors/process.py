@@ -22,6 +22,8 @@ from training.protocol.schedule import Schedule
 ROOT = Path(__file__).parents[2]
 WORKER, STAGE = ("-m", "training.protocol.worker"), ("-m", "services.executors.stage")
 LOOK_SECONDS = 0.1
+# What runs here is this code, also in a folder that holds a `training` of somebody else's, which "-m" would take first.
+THIS_CODE = {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
 
 
 class ProcessExecutor:
@@ -34,7 +36,7 @@ class ProcessExecutor:
     def plan(self, jobs: Sequence[Job]) -> tuple[Request, ...]:
         """A process per slot. Raises NoSuchDevice when units ask for more GPUs than this machine has."""
         dealt = deal(jobs, _gpus(), self._slots, "this machine")
-        own = {"PYTHONPATH": str(ROOT), **WORKER_ENVIRONMENT, **self._environment, **account_of_units()}
+        own = {**THIS_CODE, **WORKER_ENVIRONMENT, **self._environment, **account_of_units()}
         return tuple(
             Request(slot, (sys.executable, *WORKER), own | ({"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}), gpus)
             for slot, gpus in enumerate(dealt)
@@ -49,7 +51,7 @@ class ProcessExecutor:
         with tempfile.TemporaryFile("w+") as log:
             process = subprocess.Popen(
                 [sys.executable, *STAGE, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=os.environ | {"PYTHONPATH": str(ROOT)} | self._environment,
+                env=os.environ | THIS_CODE | self._environment,
             )  # fmt: skip
             try:
                 while process.poll() is None:

@@ -34,6 +34,7 @@ say("idle")
 for line in sys.stdin:
     job = json.loads(line)
     fold, unit = job["unit"]["fold"], job["title"]
+    if fold == "unread": sys.exit(1)
     mark = os.path.join(os.path.dirname(__file__), unit)
     if os.path.exists(mark) and fold in ("crash", "kill", "exit", "hang", "torn"):
         say("failed", unit=unit, kind="quarantined", reason="spent", quarantined=True)
@@ -185,9 +186,20 @@ def test_what_is_said_twice_of_a_lost_unit_is_heard_once_and_another_runner_may_
 def test_workers_that_end_before_they_are_ready_are_not_started_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.executors.process.sys.executable", "/bin/false")
     before = children()
-    with pytest.raises(WorkersFail, match="3 workers ended before they were ready, the last with code 1"):
+    with pytest.raises(WorkersFail, match="3 workers ended before they had begun a unit, the last with code 1"):
         Heard(units("a")).run()
     assert children() == before
+
+
+def test_workers_that_cannot_read_their_job_are_not_started_for_ever() -> None:
+    """As those of another version, to which a setting of the unit is unknown."""
+    with pytest.raises(WorkersFail, match="3 workers ended before they had begun a unit, the last with code 1"):
+        Heard(units("unread")).run()
+
+
+def test_a_unit_between_them_shows_that_workers_can_begin_one() -> None:
+    heard = Heard(units("crash", "kill", "exit", "torn", "a")).run()
+    assert heard.kinds("a")[-1] == "done"
 
 
 def test_a_process_that_ignores_being_told_to_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
