@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from training.learning.places import FINER, Places
+from training.learning.places import FINER, Places, between, counted, drawn_on, middles_of
 from training.learning.zones import BANDS, SIDES, shared_out
 
 CUT_OUTS = SIDES * BANDS  # in the order of the zones: A, B, C on the film's left, D, E, F on its right
@@ -37,8 +37,8 @@ class CloseUps(NamedTuple):
         """Where on the film the map (B, F, h, w) of one cut-out lies, and what of it counts."""
         height, width = feature_map.shape[-2:]
         top, left, side = (of[:, zone, None] for of in (self.top, self.left, self.side))
-        middles = _middles(self.shares.shape[-1]).to(side) * (STRIDE / FINER)  # of the film's finer places, in pixels
-        rows, columns = _between((middles - top) / side * height, height), _between((middles - left) / side * width, width)
+        middles = middles_of(self.shares.shape[-1]).to(side) * (STRIDE / FINER)  # of the film's finer places, in pixels
+        rows, columns = between((middles - top) / side * height, height), between((middles - left) / side * width, width)
         return Places(*(part[:, None].to(feature_map) for part in (self.shares[:, zone], rows, columns.mT)))
 
 
@@ -53,12 +53,12 @@ def close_ups(films: Tensor) -> CloseUps:
     A zone that no lung reaches is the third of its side of the film, or of what there is of a lung on it.
     """
     size = films.shape[-1]
-    drawn = (films > films.amin((-2, -1), keepdim=True)).float()
+    drawn = drawn_on(films).float()
     sides = _sides(drawn)  # (B, 2, S)
     lungs = drawn * sides[:, :, None]  # (B, 2, S, S)
     first, last = _extent(lungs.amax(-1))  # (B, 2)
     edges = first[..., None] + (last - first)[..., None] * torch.arange(BANDS + 1).to(drawn) / BANDS  # (B, 2, 4)
-    middles = _middles(size).to(drawn)
+    middles = middles_of(size).to(drawn)
     bands = ((middles >= edges[..., :-1, None]) & (middles < edges[..., 1:, None])).to(drawn)  # (B, 2, 3, S)
     found = (bands @ lungs).flatten(1, 2)  # (B, 6, S): pixels of each zone by column
     whole = sides.repeat_interleave(BANDS, 1)
@@ -75,9 +75,9 @@ def _sides(drawn: Tensor) -> Tensor:
     """(B, 1, S, S) → (B, 2, S): the columns of the film's left and right lung. The first of the right is the emptiest one within a sixth
     of the film's middle, and of several the nearest to it."""
     size = drawn.shape[-1]
-    off = (_middles(size).to(drawn) - size / 2).abs()
-    between = (drawn.sum((1, 2)) + off / size + size * (off > size / 6)).argmin(-1, keepdim=True)
-    right = (torch.arange(size).to(between) >= between).to(drawn)
+    off = (middles_of(size).to(drawn) - size / 2).abs()
+    gap = (drawn.sum((1, 2)) + off / size + size * (off > size / 6)).argmin(-1, keepdim=True)
+    right = (torch.arange(size).to(gap) >= gap).to(drawn)
     return torch.stack([1 - right, right], 1)
 
 
@@ -88,8 +88,7 @@ def _counted(lungs: Tensor, sides: Tensor, bands: Tensor) -> Tensor:
     rows = pooled * bands[..., None, :]  # (B, 2, 3, h', S)
     inside = (rows @ lungs[:, :, None] @ pooled.mT).flatten(1, 2)
     whole = (rows @ sides[:, :, None, None].expand(-1, -1, -1, size, -1) @ pooled.mT).flatten(1, 2)
-    counted = torch.where(inside.sum((-2, -1), keepdim=True) > 0, inside, whole)
-    return counted / counted.sum((-2, -1), keepdim=True)
+    return counted(inside, whole)
 
 
 def _extent(counts: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,17 +101,6 @@ def _taken(start: Tensor, length: Tensor, edge: int, size: int) -> Tensor:
     """(B, 6) each → (B, 6, edge, size): the pixels that each of `edge` of a cut-out is the mean of, linear, wider where it is reduced.
     Beyond the film its border goes on."""
     scale = (length / edge)[..., None, None]
-    wanted = (start[..., None] + _middles(edge).to(start) * (length / edge)[..., None]).clamp(0.5, size - 0.5)
-    near = (1 - (wanted[..., None] - _middles(size).to(start)).abs() / scale.clamp(min=1)).clamp(min=0)
+    wanted = (start[..., None] + middles_of(edge).to(start) * (length / edge)[..., None]).clamp(0.5, size - 0.5)
+    near = (1 - (wanted[..., None] - middles_of(size).to(start)).abs() / scale.clamp(min=1)).clamp(min=0)
     return near / near.sum(-1, keepdim=True)
-
-
-def _between(wanted: Tensor, length: int) -> Tensor:
-    """Places (B, n) of a map of `length`, from 0 to `length` → (B, n, length): linear interpolation between the middles of its places,
-    constant beyond the first and last."""
-    nearest = (wanted - 0.5).clamp(0, length - 1)
-    return (1 - (nearest[..., None] - torch.arange(length).to(wanted)).abs()).clamp(min=0)
-
-
-def _middles(length: int) -> Tensor:
-    return torch.arange(length) + 0.5

@@ -37,10 +37,15 @@ class Places(NamedTuple):
         return added * self.shares
 
 
+def drawn_on(films: Tensor) -> Tensor:
+    """Films (B, 1, S, S) → bool, likewise: the pixels that are not the film's black."""
+    return films > films.amin((-2, -1), keepdim=True)
+
+
 def lungs_on(films: Tensor, feature_map: Tensor) -> Tensor:
     """Films (B, 1, S, S) → (B, 1, h', w') of a map (B, F, h, w): the share of each finer place that is brighter than the film's black."""
     height, width = (FINER * side for side in feature_map.shape[-2:])
-    drawn = (films > films.amin((-2, -1), keepdim=True)).to(feature_map)
+    drawn = drawn_on(films).to(feature_map)
     return shared_out(height, films.shape[-2]).to(feature_map) @ drawn @ shared_out(width, films.shape[-1]).to(feature_map).mT
 
 
@@ -53,13 +58,23 @@ def places_of(zone: int | None, feature_map: Tensor, lungs: Tensor | None) -> Pl
     if lungs is None:
         return None if zone is None else Places(zone_shares(feature_map)[zone])
     whole = torch.ones_like(lungs) if zone is None else zone_shares(lungs)[zone].expand_as(lungs)
-    drawn = lungs * whole
-    shares = torch.where(drawn.sum((-2, -1), keepdim=True) > 0, drawn, whole)
-    rows, columns = (_enlarging(side).to(feature_map) for side in feature_map.shape[-2:])
-    return Places(shares / shares.sum((-2, -1), keepdim=True), rows, columns.mT)
+    rows, columns = (between(middles_of(FINER * side) / FINER, side).to(feature_map) for side in feature_map.shape[-2:])
+    return Places(counted(lungs * whole, whole), rows, columns.mT)
 
 
-def _enlarging(length: int) -> Tensor:
-    """(FINER · length, length): linear interpolation between the middles of `length` places, constant beyond the first and last."""
-    middles = ((torch.arange(FINER * length) + 0.5) / FINER - 0.5).clamp(0, length - 1)
-    return (1 - (middles[:, None] - torch.arange(length)).abs()).clamp(min=0)
+def counted(lungs: Tensor, whole: Tensor) -> Tensor:
+    """What each place (…, h, w) counts, summing to 1: by the lungs on it, or, where there are none on any, by what there is of `whole`."""
+    shares = torch.where(lungs.sum((-2, -1), keepdim=True) > 0, lungs, whole)
+    return shares / shares.sum((-2, -1), keepdim=True)
+
+
+def between(wanted: Tensor, length: int) -> Tensor:
+    """Points (…, n) of a line of `length` places, from 0 to `length` → (…, n, length): linear interpolation between the middles of its
+    places, constant beyond the first and last."""
+    nearest = (wanted - 0.5).clamp(0, length - 1)
+    return (1 - (nearest[..., None] - torch.arange(length).to(wanted)).abs()).clamp(min=0)
+
+
+def middles_of(length: int) -> Tensor:
+    """(length,): the middles of so many places of size 1."""
+    return torch.arange(length) + 0.5

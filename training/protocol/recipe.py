@@ -155,7 +155,7 @@ class Recipe(Value):
     @model_validator(mode="after")
     def _lungs_are_drawn(self) -> Self:
         pooling = [self.training.pooling, *(one.training.get("pooling") for one in self.own_experiments)]
-        lungs = next((one for one in pooling if one in ("lungs", "zones")), None)
+        lungs = next((one for one in pooling if one not in (None, "everywhere")), None)
         if lungs and self.pipeline.crop != "masked":
             raise ValueError(
                 f"pooling {lungs!r} on films with crop {self.pipeline.crop!r}, where nothing tells the lungs from the rest: "

@@ -67,9 +67,10 @@ def variants() -> dict[str, Recipe]:
     """The single task on other films, or from another start."""
     chosen: dict[str, Any] = {"experiments": ("stl-severity",), "evidence": None}
     together: dict[str, Any] = {"experiments": (TOGETHER.name,), "own_experiments": (TOGETHER,)}
+    averaged = recipe().training.model_copy(update={"averaging": 0.95, "max_epochs": 24})
     close: dict[str, Any] = {
         "pipeline": PipelineSpec(size=256, crop="masked"),
-        "training": recipe().training.model_copy(update={"pooling": "zones", "averaging": 0.95, "max_epochs": 24}),
+        "training": averaged.model_copy(update={"pooling": "zones"}),
     }
     return {
         name: recipe(name=f"real-severity+{name}", **(chosen | changes))
@@ -83,13 +84,13 @@ def variants() -> dict[str, Recipe]:
                 "description": "the same on the lungs alone, pre-trained on the zones of phantoms, with averaged weights",
                 "backbones": (start("phantom-zones"),),
                 "pipeline": PipelineSpec(size=160, crop="masked"),
-                "training": recipe().training.model_copy(update={"pooling": "lungs", "averaging": 0.95, "max_epochs": 24}),
+                "training": averaged.model_copy(update={"pooling": "lungs"}),
             },
             "close": together
-            | {"description": "the same, each zone of the lungs looked at alone and close up, with averaged weights"}
+            | {"description": "as `together`, each zone of the lungs looked at alone and close up, with averaged weights"}
             | close,
             "close-zones": together
-            | {"description": "the same, pre-trained on the zones of phantoms", "backbones": (start("phantom-zones"),)}
+            | {"description": "as `close`, pre-trained on the zones of phantoms", "backbones": (start("phantom-zones"),)}
             | close,
             "224px": {"description": "films of 224 px", "pipeline": PipelineSpec(size=224)},
             "256px": {"description": "films of 256 px", "pipeline": PipelineSpec(size=256)},
