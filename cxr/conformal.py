@@ -11,7 +11,7 @@ class SetLimits(BaseModel):
     """One task's limits as a bundle carries them.
 
     `highest` has one score (1 − probability) per class, None where too few films vouched for one: that class is in every set.
-    `alpha` is the share of films whose true class may be missed, `films` the number of validation films behind the limits.
+    `alpha` is the share of films whose true class may be missed, `films` the number of films behind the limits.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

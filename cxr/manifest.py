@@ -66,7 +66,7 @@ class Manifest(BaseModel):
     lineage: dict[str, str]
     files: dict[str, str]
     more_golden: dict[str, GoldenCase] = {}  # by file; bundles of 0.1.0 have the one above only
-    class_mix: dict[str, dict[str, float]] = {}  # task → label → share among the predictions for the validation films
+    class_mix: dict[str, dict[str, float]] = {}  # task → label → share among the predictions for the films it was calibrated on
     conformal: dict[str, SetLimits] = {}
     proofs: dict[Precision, Proof] = {}  # of other precisions than float32, where asked for
 

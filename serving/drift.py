@@ -1,8 +1,8 @@
 """Whether the films that come in are still like those of training: the class mix and the input score, against what the bundle carries.
 
 Two numbers per question, of the last WINDOW films that one version answered. For classes: the total variation distance between the
-shares of the labels now and among the validation films (0: the same, 1: nothing in common). For the input score of the gate: the share
-of films above the score that one training film in twenty exceeds (0.05 where nothing has changed).
+shares of the labels now and among the films it was calibrated on (0: the same, 1: nothing in common). For the input score of the gate:
+the share of films above the score that one training film in twenty exceeds (0.05 where nothing has changed).
 """
 
 import threading

@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file
@@ -31,6 +30,7 @@ from training.data.cohorts.phantom.plan import held_out_films
 from training.data.films.preparing import graph_digest
 from training.evaluation.calibration import fit_temperature
 from training.evaluation.card import model_card
+from training.evaluation.card.out_of_fold import out_of_fold
 from training.evaluation.conformal import ALPHA, thresholds
 from training.evaluation.results import Line
 from training.evaluation.table import percent
@@ -39,12 +39,12 @@ from training.input_gate import gate_of
 from training.learning.network import Network, export_onnx
 from training.protocol.desk import WEIGHTS as UNIT_WEIGHTS
 from training.protocol.execution import untrained
-from training.protocol.recipe import Recipe
+from training.protocol.recipe import Recipe, RecipeError
 from training.protocol.unit import Unit
 from training.tracking import Tracking
 from training.version_card import Findings, card_facts
 
-REVISION = 3  # raise it when a bundle of the same unit comes out differently
+REVISION = 4  # raise it when a bundle of the same unit comes out differently
 BUNDLE_TAG = "mdmt.bundle"
 GOLDEN_SEED = 20261123  # no cohort is made with it
 GOLDEN_FILMS = 4
@@ -57,7 +57,7 @@ def register(
     """Bundle the refitted unit and register it, with what the study found (`version_card.findings`) and an input gate fitted to the films
     of `cohorts` (none: the version has no gate). `prove` compares bfloat16 with float32 on these films (`training.precision`).
 
-    Returns (version, whether it is new): an equal bundle is not registered twice.
+    Returns (version, whether it is new): an equal bundle is not registered twice. Raises RecipeError where no fold has tested a task.
     """
     run_id = tracking.find(unit.fingerprint).info.run_id
     parts = [unit.fingerprint, graph_digest(segmenter), recipe.digest(), str(REVISION)]
@@ -85,7 +85,7 @@ def write_bundle(
     cohorts: Sequence[Cohort], prove: bool, key: str | None,
 ) -> None:  # fmt: skip
     """Everything that a served version is made of, into a new `folder`. `run_id` is the run that trained `unit`; `key` signs."""
-    tasks = by_name(recipe.answers)
+    tasks, answers = by_name(recipe.answers), _calibrating(recipe, found)
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         weights = tracking.download(run_id, UNIT_WEIGHTS, work)
@@ -94,15 +94,14 @@ def write_bundle(
         network.tasks = tasks  # what was only learnt along has no output
         _save_onnx(network, unit.size, work / "network.onnx", folder)
         (folder / WEIGHTS).write_bytes(weights.read_bytes())
-        judged = {task.name: _validation(run_id, task.name, tracking, work) for task in tasks}
-    temperatures = {name: fit_temperature(logits, truth) for name, (logits, truth) in judged.items()}
-    limits = {name: _set_limits(softmax(logits, temperatures[name]), truth) for name, (logits, truth) in judged.items()}
+    temperatures = {name: fit_temperature(logits, truth) for name, (logits, truth) in answers.items()}
+    limits = {name: _set_limits(softmax(logits, temperatures[name]), truth) for name, (logits, truth) in answers.items()}
     (folder / SEGMENTER).write_bytes(segmenter.read_bytes())
     lungs = OnnxSegmenter.from_file(segmenter)
     if gate := gate_of(cohorts, recipe.pipeline, lungs):
         (folder / GATE).write_text(gate.model_dump_json())
     backbone = f"{unit.backbone.name} ({network.origin})"
-    calibrated_on = {name: len(truth) for name, (_, truth) in judged.items()}
+    calibrated_on = {name: len(truth) for name, (_, truth) in answers.items()}
     facts = card_facts(recipe, unit, found, backbone, temperatures, calibrated_on)
     (folder / CARD).write_text(model_card(facts), encoding="utf-8")
     lineage = {
@@ -120,7 +119,7 @@ def write_bundle(
     for name, film in golden.items():
         (folder / name).write_bytes(film)
     cases = {name: _golden_case(prepare(film, recipe.pipeline, lungs), engine) for name, film in golden.items()}
-    mix = {task.name: _class_mix(task.classes, judged[task.name][0]) for task in tasks}
+    mix = {task.name: _class_mix(task.classes, answers[task.name][0]) for task in tasks}
     write_manifest(folder, recipe.pipeline, tasks, temperatures, cases.pop(GOLDEN), lineage, limits, cases, mix)
     if prove:
         source = f"{recipe.name}: {', '.join(cohort.name for cohort in cohorts)}"
@@ -137,10 +136,15 @@ def _save_onnx(network: Network, size: int, graph: Path, folder: Path) -> None:
     onnx_flavour.save(graph, folder, [("film", "uint8", (-1, 1, size, size))], outputs)
 
 
-def _validation(run_id: str, task: str, tracking: Tracking, work: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Logits (N, C) and truth (N,) of the refit's validation films: what calibrates the bundle."""
-    table = pd.read_csv(tracking.download(run_id, f"val-{task}.csv", work))
-    return table[[name for name in table.columns if name.startswith("logit_")]].to_numpy(), table["truth"].to_numpy()
+def _calibrating(recipe: Recipe, found: Findings) -> dict[str, tuple[NDArray[np.float64], NDArray[np.int64]]]:
+    """Of each task that is answered: what the folds' networks said to the films that they tested, and the truth."""
+    answers = {judged.task.name: out_of_fold(judged) for judged in found.judged}
+    if lacking := [task for task in recipe.answers if task not in answers]:
+        raise RecipeError(
+            f"no finished fold of {recipe.served_group[0]!r} has tested a film of {', '.join(lacking)}, so nothing can calibrate the "
+            f"answer: finish `mdmt run --recipe {recipe.name}` and register then"
+        )
+    return answers
 
 
 def _set_limits(probabilities: NDArray[np.float64], truth: NDArray[np.int64]) -> SetLimits:

@@ -2,7 +2,7 @@
 
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from training.learning.network import create
 from training.promotion import promote
 from training.protocol.plan import Plan
 from training.protocol.ran import Ran
+from training.protocol.recipe import RecipeError
 from training.protocol.study import Study
 from training.protocol.summary import compare
 from training.protocol.unit import Unit
@@ -180,6 +181,20 @@ def test_the_same_recipe_again_runs_nothing_and_registers_nothing(journey: Journ
     found = findings(RECIPE, unit.backbone, study.plan(view), results, journey.lines, study.cohorts)
     assert register(RECIPE, unit, found, study.segmenter(view), journey.tracking) == (journey.version, False)
     assert view.stages == {}
+
+
+def test_every_film_that_the_folds_tested_calibrates_the_version(bundle: Bundle) -> None:
+    assert {task: limits.films for task, limits in bundle.manifest.conformal.items()} == {"prognosis": 24, "severity": 24}
+    assert f"prognosis T = {bundle.manifest.temperatures['prognosis']:.2f} from 24 films" in bundle.card
+
+
+def test_a_version_that_no_fold_speaks_for_is_not_registered(journey: Journey) -> None:
+    recipe = RECIPE.model_copy(update={"registered_name": "untested"})
+    study = journey.study
+    found = findings(recipe, journey.unit.backbone, study.plan(Watcher()), study.results(), journey.lines, study.cohorts)
+    with pytest.raises(RecipeError, match="no finished fold of 'mdmt' has tested a film of severity, so nothing can calibrate"):
+        register(recipe, journey.unit, replace(found, judged=found.judged[:1]), study.segmenter(Watcher()), journey.tracking)
+    assert not journey.tracking.client.search_registered_models("name='untested'")
 
 
 def test_the_service_answers_a_png_and_a_dicom_of_nobody_in_the_cohorts(journey: Journey, service: str) -> None:

@@ -49,20 +49,23 @@ def conformal_figures(
     test_truth: NDArray[np.int64],
     alpha: float = ALPHA,
 ) -> dict[str, float]:
-    """How sets with thresholds from the validation films do on the test films; probabilities (N, C) calibrated, truth (N,).
+    """How sets with thresholds from the validation films do on the test films (`set_figures`); probabilities (N, C) calibrated, truth
+    (N,). Raises ValueError without test films."""
+    return set_figures(task, prediction_sets(test_probabilities, thresholds(val_probabilities, val_truth, alpha)), test_truth)
 
-    "coverage_<class>" (share of its films whose set holds it, aim 1 − alpha; left out where the class has no test film), "abstained"
+
+def set_figures(task: Task, sets: NDArray[np.bool_], truth: NDArray[np.int64]) -> dict[str, float]:
+    """What sets (N, C) came to on films whose truth (N,) is known.
+
+    "coverage_<class>" (share of its films whose set holds it, aim 1 − alpha; left out where the class has no film), "abstained"
     (share of films), "set_size" (mean, 0 to C), "acc_answered" (share right of the films answered, the answer being the one class of
-    the set; left out where every film is abstained from). Raises ValueError without test films.
+    the set; left out where every film is abstained from). Raises ValueError without films.
     """
-    if not len(test_truth):
+    if not len(truth):
         raise ValueError(f"task {task.name!r} has 0 test films; at least 1 is needed: leave the part out")
-    sets = prediction_sets(test_probabilities, thresholds(val_probabilities, val_truth, alpha))
-    covered, silent = sets[np.arange(len(test_truth)), test_truth], abstained(sets)
+    covered, silent = sets[np.arange(len(truth)), truth], abstained(sets)
     figures = {
-        f"coverage_{name.lower()}": float(covered[test_truth == i].mean())
-        for i, name in enumerate(task.classes)
-        if (test_truth == i).any()
+        f"coverage_{name.lower()}": float(covered[truth == i].mean()) for i, name in enumerate(task.classes) if (truth == i).any()
     }
     figures |= {"abstained": float(silent.mean()), "set_size": float(sets.sum(axis=1).mean())}
     if not silent.all():

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from cxr.tasks import PROGNOSIS, SEVERITY
 from training.data.cohort import Row
+from training.evaluation.card import Judged
 from training.evidence.agreement import JUNIOR, Figures, figures_table
 from training.evidence.answers import Answered, answered
 from training.evidence.energy import energy_table
@@ -13,16 +14,21 @@ from training.evidence.patients import Floats, by_film, by_patient, control, tab
 from training.evidence.readers import agreement, by_network, by_reader, draws_of
 from training.evidence.trust import trust_table
 from training.evidence.variants import cost_of, finished_variants
-from training.protocol.recipe import SERVED
+from training.protocol.recipe import SERVED, Recipe
+from training.protocol.served import judged_films
 from training.protocol.study import Study, View
 
-CROPS = {"box": "the film in the lungs' box", "masked": "the lungs alone, averaged over them"}
+SEEN = {
+    ("box", "everywhere"): "the film in the lungs' box",
+    ("masked", "lungs"): "the lungs alone, averaged over them",
+    ("masked", "zones"): "each zone of the lungs alone and close up",
+}
 
 
 def part(study: Study, view: View) -> Part:
     """What the recipe and its finished variants have shown."""
     variants = finished_variants(study)
-    studies = {f"`{one.recipe.name}`, {CROPS[one.recipe.pipeline.crop]}": one for one in (study, *variants.values())}
+    studies = {f"`{one.recipe.name}`, {_seen_by(one.recipe)}": one for one in (study, *variants.values())}
     answers = {what: _by_task(answered(one, view)) for what, one in studies.items()}
     outcomes = _prognosis(answers)
     return Part(
@@ -36,7 +42,7 @@ def part(study: Study, view: View) -> Part:
             table(outcomes, by_film),
             table(outcomes, by_patient),
             "### What its probabilities are worth",
-            *(f"**{task.title}**\n\n{trust_table(study, task)}" for task in (PROGNOSIS, SEVERITY)),
+            *(f"**{one.task.title}**\n\n{trust_table(study, one.task, one)}" for one in _judged(study, view)),
             "### Where it looks",
             *(f"**{what}**\n\n{energy_table(one, view, SERVED)}" for what, one in studies.items()),
             cost_of(study, variants),
@@ -44,9 +50,18 @@ def part(study: Study, view: View) -> Part:
     )
 
 
+def _judged(study: Study, view: View) -> tuple[Judged, ...]:
+    """What is registered, task by task: the films that its folds have tested."""
+    return judged_films(study.recipe, study.recipe.backbones[0], study.plan(view), study.results(), study.cohorts)
+
+
 def _by_task(found: Sequence[Answered]) -> dict[str, Answered]:
     """Of the served experiment, whatever it has learnt."""
     return {one.task: one for one in found if one.experiment == SERVED and one.repeat == 0}
+
+
+def _seen_by(recipe: Recipe) -> str:
+    return SEEN[recipe.pipeline.crop, recipe.training.pooling]
 
 
 def _about(study: Study) -> str:
@@ -54,7 +69,7 @@ def _about(study: Study) -> str:
     return (
         f"Recipe `{recipe.name}`, registered as `{recipe.registered_name}`: {recipe.backbones[0].name}, {recipe.pipeline.size} px, "
         f"{recipe.schemes[0].folds}-fold cross-validation by patient, once; the network that is registered is trained on all films in the "
-        f"same way. It sees {CROPS[recipe.pipeline.crop]}. The outcome leaks here as in the part on prognosis."
+        f"same way. It sees {_seen_by(recipe)}. The outcome leaks here as in the part on prognosis."
     )
 
 

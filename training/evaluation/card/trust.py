@@ -1,38 +1,52 @@
 """What the probabilities are worth: errors before and after calibration, and what the conformal sets cover."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from training.evaluation.card.judged import Judged
+from training.evaluation.card.out_of_fold import as_served
 from training.evaluation.metrics import mean_and_sd
 from training.evaluation.table import as_markdown
 
 HEADER = (
-    "task", "test films", "folds", "temperature", "ECE", "ECE calibrated", "Brier", "Brier calibrated", "coverage per class (aim 90 %)",
+    "task", "test films", "calibrated by", "ECE", "ECE calibrated", "Brier", "Brier calibrated", "coverage per class (aim 90 %)",
     "abstained", "ACC if answered",
 )  # fmt: skip
 NOTE = (
-    "Mean ± sd over folds, measured on test films, with temperature and thresholds from the fold's validation films. ECE: expected "
-    "calibration error over 10 bins (0 to 1). Brier: squared distance to the truth summed over classes (0 to 2). Coverage: share of a "
-    "class's films whose conformal set holds the class. Abstained: share of films whose set is not a single class."
+    "Measured on test films. Temperature and limits of a fold are from its own validation films (mean ± sd over folds), or from the films "
+    "that the other folds tested, none of the same patient (all films together): so the served version is calibrated, by the films of all "
+    "folds. ECE: expected calibration error over 10 bins (0 to 1). Brier: squared distance to the truth summed over classes (0 to 2). "
+    "Coverage: share of a class's films whose conformal set holds the class. Abstained: share of films whose set is not a single class."
 )
+NOT_MEASURED = "not measured"
 
 
 def calibration_table(tasks: Sequence[Judged]) -> str:
-    """Markdown: one row per task, and how to read it."""
-    return f"{as_markdown(HEADER, [_row(judged) for judged in tasks])}\n\n{NOTE}"
+    """Markdown: two rows per task, and how to read them."""
+    return f"{as_markdown(HEADER, [row for judged in tasks for row in _rows(judged)])}\n\n{NOTE}"
 
 
-def _row(judged: Judged) -> tuple[str, ...]:
-    errors = (_mean(judged, name) for name in ("temperature", "ece", "ece_calibrated", "brier", "brier_calibrated"))
-    covered = ", ".join(f"{name} {_mean(judged, f'coverage_{name.lower()}', 100)}" for name in judged.task.classes)
-    silent = (_mean(judged, name, 100) for name in ("abstained", "acc_answered"))
-    return (judged.task.name, str(len(judged.predictions)), str(len(judged.folds)), *errors, covered, *silent)
+def _rows(judged: Judged) -> Iterator[tuple[str, ...]]:
+    by_others = as_served(judged)
+
+    def over_folds(figure: str, percent: int = 0) -> str:
+        values = [fold.figures[figure] for fold in judged.folds if figure in fold.figures]
+        if not values:
+            return NOT_MEASURED
+        mean, sd = mean_and_sd(values)
+        return f"{percent * mean:.1f} % ± {percent * sd:.1f}" if percent else f"{mean:.3f} ± {sd:.3f}"
+
+    def together(figure: str, percent: int = 0) -> str:
+        value = by_others.get(figure)
+        if value is None:
+            return NOT_MEASURED
+        return f"{percent * value:.1f} %" if percent else f"{value:.3f}"
+
+    yield _row(judged, f"validation, {len(judged.folds)} folds", over_folds)
+    yield _row(judged, "the other folds", together)
 
 
-def _mean(judged: Judged, figure: str, percent: int = 0) -> str:
-    """Mean ± sd over the folds that have the figure; told where none has."""
-    values = [fold.figures[figure] for fold in judged.folds if figure in fold.figures]
-    if not values:
-        return "not measured"
-    mean, sd = mean_and_sd(values)
-    return f"{percent * mean:.1f} % ± {percent * sd:.1f}" if percent else f"{mean:.3f} ± {sd:.3f}"
+def _row(judged: Judged, by: str, told: Callable[[str, int], str]) -> tuple[str, ...]:
+    errors = (told(name, 0) for name in ("ece", "ece_calibrated", "brier", "brier_calibrated"))
+    covered = ", ".join(f"{name} {told(f'coverage_{name.lower()}', 100)}" for name in judged.task.classes)
+    silent = (told(name, 100) for name in ("abstained", "acc_answered"))
+    return (judged.task.name, str(len(judged.predictions)), by, *errors, covered, *silent)

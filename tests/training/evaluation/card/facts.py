@@ -59,7 +59,7 @@ def facts(**changes: object) -> CardFacts:
         "films": {"training": 26, "validation": 9},
         "cohorts": (cohort,),
         "temperatures": {"prognosis": 1.234, "severity": 0.9},
-        "calibrated_on": {"prognosis": 9, "severity": 8},
+        "calibrated_on": {"prognosis": 35, "severity": 30},
         "lines": [("cv", "prognosis", "35", "75.0 ± 7.1", "–", "–", "–")],
         "judged": (two_centres(),),
         "start": "the average of two networks",

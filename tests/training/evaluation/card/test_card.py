@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from jinja2 import UndefinedError
 
 from cxr.tasks import PROGNOSIS, SEVERITY
 from tests.training.evaluation.card.facts import facts
-from training.evaluation.card import NOTICE, model_card
+from training.evaluation.card import NOTICE, judged, model_card
+from training.evaluation.card.out_of_fold import as_served
 from training.protocol.recipe import SERVED, load_recipe
 from training.version_card import cut_of, loss_of
 
@@ -78,7 +80,7 @@ def test_the_card_names_tasks_classes_data_calibration_and_origin() -> None:
         "Centres (films): A 20, B 12, C 3.",
         "Classes of prognosis (films): MILD 13, SEVERE 22.",
         "Told by the tables (films): sex 23.",
-        "prognosis T = 1.23 from 9 validation films, severity T = 0.90 from 8 validation films.",
+        "prognosis T = 1.23 from 35 films, severity T = 0.90 from 30 films, each answered\nby the fold's network that had not seen",
         "recipe `demo` (a few films; digest 0123456789ab); code fedcba987654; seed 7.",
         "26 films for training, 9 films for validation.",
         "| cv | prognosis | 35 | 75.0 ± 7.1 | – | – | – |\n",
@@ -88,16 +90,27 @@ def test_the_card_names_tasks_classes_data_calibration_and_origin() -> None:
 
 
 def test_calibration_shows_errors_before_and_after_coverage_of_every_class_and_abstention() -> None:
-    cells = ("1.500 ± 0.000", "0.200 ± 0.000", "0.100 ± 0.000", "0.400 ± 0.000", "0.300 ± 0.000",
+    cells = ("0.200 ± 0.000", "0.100 ± 0.000", "0.400 ± 0.000", "0.300 ± 0.000",
              "MILD 88.0 % ± 0.0, SEVERE 92.0 % ± 0.0", "25.0 % ± 0.0", "80.0 % ± 0.0")  # fmt: skip
-    assert f"| prognosis | 35 | 1 | {' | '.join(cells)} |" in model_card(facts())
+    assert f"| prognosis | 35 | validation, 1 folds | {' | '.join(cells)} |" in model_card(facts())
+
+
+def test_calibration_shows_what_the_served_one_is_worth_on_films_that_did_not_fit_it() -> None:
+    (one,) = facts().judged
+    halves = (np.arange(0, len(one.predictions), 2), np.arange(1, len(one.predictions), 2))
+    folds = tuple(replace(one.folds[0], test=judged.part(one.predictions, half)) for half in halves)
+    whole = judged.part(one.predictions, np.concatenate(halves))
+    two = replace(one, folds=folds, predictions=replace(whole, patients=None))
+    (row,) = [line for line in model_card(facts(judged=(two,))).splitlines() if "| the other folds |" in line]
+    shown = as_served(two)
+    assert f"| {shown['ece_calibrated']:.3f} |" in row and f"SEVERE {100 * shown['coverage_severe']:.1f} %" in row
 
 
 def test_what_no_fold_measured_is_told_and_not_made_up() -> None:
-    (judged,) = facts().judged
-    silent = replace(judged, folds=(replace(judged.folds[0], figures={}),))
-    (row,) = [line for line in model_card(facts(judged=(silent,))).splitlines() if line.startswith("| prognosis | 35 | 1 |")]
-    assert row.count("not measured") == 9
+    (one,) = facts().judged
+    silent = replace(one, folds=(replace(one.folds[0], figures={}),))
+    rows = [line for line in model_card(facts(judged=(silent,))).splitlines() if line.startswith("| prognosis | 35 | ")]
+    assert [row.count("not measured") for row in rows] == [8, 8]  # of its own films; and a single fold has no others
 
 
 def test_a_version_of_phantoms_says_so_and_one_of_real_films_does_not() -> None:
