@@ -41,7 +41,7 @@ phantom-zones: .venv/.installed
 
 # A network of real films, registered and promoted. To serve it: mdmt serve --name mdmt-public
 real-model: phantom-zones
-	for recipe in real+imagenet real+box real; do \
+	for recipe in real+box real+close real; do \
 		$(MDMT) run --recipe $$recipe || exit 1; done
 	$(MDMT) register --recipe real
 	$(MDMT) promote --name mdmt-public --reason "make real-model"
@@ -59,7 +59,7 @@ real-severity: phantom-zones
 	$(MDMT) starts unit phantoms --recipe phantom-severity --experiment stl-severity
 	$(MDMT) starts sibling lite0 --giver efficientnet_lite0 --taker efficientnet_b0
 	$(MDMT) starts films contrast --recipe real-prognosis --without real-severity --size 160
-	for variant in "" +masked +scratch +together +224px +256px +320px +contrast +phantoms +together-phantoms +together-zones +close +close-zones +b0; do \
+	for variant in "" +masked +scratch +together +224px +256px +320px +contrast +phantoms +together-phantoms +together-zones +close +close-zones +close-more +b0; do \
 		$(MDMT) run --recipe real-severity$$variant || exit 1; done
 	$(MDMT) report --recipe real-severity --page docs/evidence.md
 

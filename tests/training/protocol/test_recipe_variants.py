@@ -12,7 +12,7 @@ from training.protocol.recipe import Recipe, load_recipe, variants
 from training.protocol.study import Study
 from training.tracking import Tracking, default_uri
 
-VARIED = {"real-severity": 14, "real-prognosis": 5, "real": 3}  # with the recipe itself
+VARIED = {"real-severity": 15, "real-prognosis": 5, "real": 3}  # with the recipe itself
 NAMES = [f"{base}+{name}" for base in VARIED for name in variants(base)]
 Planned = Callable[[str], tuple[Recipe, Plan]]
 
