@@ -40,6 +40,7 @@ def port() -> Iterator[int]:
     digest.cut_off = 0  # type: ignore[attr-defined]
     config = uvicorn.Config(digest, host="127.0.0.1", port=0, http=LargeBodies, lifespan="off", log_level="error")
     listener = bound(config)
+    listener.listen(config.backlog)  # who connects before the thread has come that far waits
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
