@@ -16,12 +16,11 @@ NOTE = (
     "films; a class with fewer than 9 validation films is in every set, so its coverage is 100 % and the answer abstains. A dash: "
     "nothing was answered."
 )
-
-
 AS_SERVED = "as it is registered"
 NOTE_SERVED = (
     " As it is registered: temperature and limits of a fold's films are from the films that the other folds tested, and figures from all "
-    "films together. The network that is registered is trained on all films, and is calibrated by what the folds said to them."
+    "films together; the ECE of fewer films, as a fold has, is larger by chance. The network that is registered is trained on all films, "
+    "and is calibrated by what the folds said to them."
 )
 
 

@@ -14,8 +14,9 @@ HEADER = (
 NOTE = (
     "Measured on test films. Temperature and limits of a fold are from its own validation films (mean ± sd over folds), or from the films "
     "that the other folds tested, none of the same patient (all films together): so the served version is calibrated, by the films of all "
-    "folds. ECE: expected calibration error over 10 bins (0 to 1). Brier: squared distance to the truth summed over classes (0 to 2). "
-    "Coverage: share of a class's films whose conformal set holds the class. Abstained: share of films whose set is not a single class."
+    "folds. ECE: expected calibration error over 10 bins (0 to 1), larger by chance for the fewer films of a fold. Brier: squared distance "
+    "to the truth summed over classes (0 to 2). Coverage: share of a class's films whose conformal set holds the class. Abstained: share "
+    "of films whose set is not a single class."
 )
 NOT_MEASURED = "not measured"
 
