@@ -11,7 +11,7 @@ Expected  severity: the senior's category on 57.4 % of the films, κ 0.69 (the j
           the view alone, and no evidence of prognosis, for the reasons of `real-cxr`; 0.88 to 0.91 of what speaks for an answer on the
           lungs. `real+close`, each zone close up, at twice the work of the network: 55.9 %, 0.70; 84.2; 0.94. `real+box`, from
           ImageNet, the film in the lungs' box as in the paper: 51.5 %, 0.58; 87.1; 0.45 to 0.52 on the lungs. With a quarter of the films
-          to validate, on another processor, `real` had 59.6 %, 0.72; 85.8. See docs/evidence.md
+          to validate `real` has 58.1 %, 0.67, on another processor 59.6 %, 0.72; 85.8. See docs/evidence.md
 """
 
 from typing import Any
