@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from cxr.conformal import SetLimits
-from cxr.engine import EVIDENCE, Engine, softmax
+from cxr.engine import EVIDENCE, Engine
 from cxr.manifest import CARD, GATE, GOLDEN, MANIFEST, NETWORK, SEGMENTER, WEIGHTS, GoldenCase, write_manifest
 from cxr.pipeline import Film, prepare
 from cxr.segmentation import OnnxSegmenter
@@ -28,10 +28,9 @@ from training.data.cohorts.phantom import PhantomSpec
 from training.data.cohorts.phantom.acquisition import expose
 from training.data.cohorts.phantom.plan import held_out_films
 from training.data.films.preparing import graph_digest
-from training.evaluation.calibration import fit_temperature
 from training.evaluation.card import model_card
-from training.evaluation.card.out_of_fold import out_of_fold
-from training.evaluation.conformal import ALPHA, thresholds
+from training.evaluation.card.out_of_fold import calibrate, out_of_fold
+from training.evaluation.conformal import ALPHA
 from training.evaluation.results import Line
 from training.evaluation.table import percent
 from training.gate import FOLDS, recorded
@@ -94,14 +93,15 @@ def write_bundle(
         network.tasks = tasks  # what was only learnt along has no output
         _save_onnx(network, unit.size, work / "network.onnx", folder)
         (folder / WEIGHTS).write_bytes(weights.read_bytes())
-    temperatures = {name: fit_temperature(logits, truth) for name, (logits, truth) in answers.items()}
-    limits = {name: _set_limits(softmax(logits, temperatures[name]), truth) for name, (logits, truth) in answers.items()}
+    fitted = {name: calibrate(*answered) for name, answered in answers.items()}
+    calibrated_on = {name: len(truth) for name, (_, truth) in answers.items()}
+    temperatures = {name: temperature for name, (temperature, _) in fitted.items()}
+    limits = {name: _set_limits(highest, calibrated_on[name]) for name, (_, highest) in fitted.items()}
     (folder / SEGMENTER).write_bytes(segmenter.read_bytes())
     lungs = OnnxSegmenter.from_file(segmenter)
     if gate := gate_of(cohorts, recipe.pipeline, lungs):
         (folder / GATE).write_text(gate.model_dump_json())
     backbone = f"{unit.backbone.name} ({network.origin})"
-    calibrated_on = {name: len(truth) for name, (_, truth) in answers.items()}
     facts = card_facts(recipe, unit, found, backbone, temperatures, calibrated_on)
     (folder / CARD).write_text(model_card(facts), encoding="utf-8")
     lineage = {
@@ -147,9 +147,8 @@ def _calibrating(recipe: Recipe, found: Findings) -> dict[str, tuple[NDArray[np.
     return answers
 
 
-def _set_limits(probabilities: NDArray[np.float64], truth: NDArray[np.int64]) -> SetLimits:
-    limits = thresholds(probabilities, truth)
-    return SetLimits(alpha=ALPHA, highest=[float(limit) if np.isfinite(limit) else None for limit in limits], films=len(truth))
+def _set_limits(highest: NDArray[np.float64], films: int) -> SetLimits:
+    return SetLimits(alpha=ALPHA, highest=[float(limit) if np.isfinite(limit) else None for limit in highest], films=films)
 
 
 def golden_films() -> list[bytes]:

@@ -5,21 +5,21 @@ from collections.abc import Mapping, Sequence
 
 from cxr.tasks import PROGNOSIS, SEVERITY
 from training.data.cohort import Row
-from training.evaluation.card import Judged
 from training.evidence.agreement import JUNIOR, Figures, figures_table
 from training.evidence.answers import Answered, answered
 from training.evidence.energy import energy_table
 from training.evidence.page import Part
 from training.evidence.patients import Floats, by_film, by_patient, control, table
 from training.evidence.readers import agreement, by_network, by_reader, draws_of
+from training.evidence.subgroups import judged
 from training.evidence.trust import trust_table
 from training.evidence.variants import cost_of, finished_variants
 from training.protocol.recipe import SERVED, Recipe
-from training.protocol.served import judged_films
 from training.protocol.study import Study, View
 
 SEEN = {
     ("box", "everywhere"): "the film in the lungs' box",
+    ("masked", "everywhere"): "the lungs alone",
     ("masked", "lungs"): "the lungs alone, averaged over them",
     ("masked", "zones"): "each zone of the lungs alone and close up",
 }
@@ -42,17 +42,12 @@ def part(study: Study, view: View) -> Part:
             table(outcomes, by_film),
             table(outcomes, by_patient),
             "### What its probabilities are worth",
-            *(f"**{one.task.title}**\n\n{trust_table(study, one.task, one)}" for one in _judged(study, view)),
+            *(f"**{one.task.title}**\n\n{trust_table(study, one.task, one)}" for one in judged(study, view)),
             "### Where it looks",
             *(f"**{what}**\n\n{energy_table(one, view, SERVED)}" for what, one in studies.items()),
             cost_of(study, variants),
         ),
     )
-
-
-def _judged(study: Study, view: View) -> tuple[Judged, ...]:
-    """What is registered, task by task: the films that its folds have tested."""
-    return judged_films(study.recipe, study.recipe.backbones[0], study.plan(view), study.results(), study.cohorts)
 
 
 def _by_task(found: Sequence[Answered]) -> dict[str, Answered]:
@@ -61,7 +56,7 @@ def _by_task(found: Sequence[Answered]) -> dict[str, Answered]:
 
 
 def _seen_by(recipe: Recipe) -> str:
-    return SEEN[recipe.pipeline.crop, recipe.training.pooling]
+    return SEEN[recipe.pipeline.crop, recipe.training_of("", SERVED).pooling]
 
 
 def _about(study: Study) -> str:

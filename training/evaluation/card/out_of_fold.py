@@ -23,6 +23,12 @@ def out_of_fold(judged: Judged) -> tuple[NDArray[np.float64], NDArray[np.int64]]
     return _logits(judged)[once], judged.predictions.truth[once]
 
 
+def calibrate(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> tuple[float, NDArray[np.float64]]:
+    """Logits (N, C) and truth (N,) → the temperature, and the limits (C,) of the sets under it. Raises ValueError without films."""
+    temperature = fit_temperature(logits, truth)
+    return temperature, thresholds(softmax(logits, temperature), truth)
+
+
 def as_served(judged: Judged) -> dict[str, float]:
     """What the served calibration is worth: each fold's films with temperature and limits from those of the other folds, none of them of
     the same patient; all films together.
@@ -37,10 +43,9 @@ def as_served(judged: Judged) -> dict[str, float]:
         others = _once(judged, np.flatnonzero(~_of_persons_in(judged, tested)))
         if not len(others):
             return {}
-        truth = predictions.truth[others]
-        temperature = fit_temperature(logits[others], truth)
+        temperature, limits = calibrate(logits[others], predictions.truth[others])
         calibrated[tested] = softmax(logits[tested], temperature)
-        sets[tested] = prediction_sets(calibrated[tested], thresholds(softmax(logits[others], temperature), truth))
+        sets[tested] = prediction_sets(calibrated[tested], limits)
     before, truth = predictions.probabilities, predictions.truth
     return {
         "ece": float(expected_calibration_error(truth, before)),

@@ -1,6 +1,6 @@
 """What the probabilities are worth: errors before and after calibration, and what the conformal sets cover."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from training.evaluation.card.judged import Judged
 from training.evaluation.card.out_of_fold import as_served
@@ -27,27 +27,22 @@ def calibration_table(tasks: Sequence[Judged]) -> str:
 
 
 def _rows(judged: Judged) -> Iterator[tuple[str, ...]]:
-    by_others = as_served(judged)
+    yield _row(judged, f"validation, {len(judged.folds)} folds", [fold.figures for fold in judged.folds], spread=True)
+    yield _row(judged, "the other folds", [as_served(judged)], spread=False)
 
-    def over_folds(figure: str, percent: int = 0) -> str:
-        values = [fold.figures[figure] for fold in judged.folds if figure in fold.figures]
+
+def _row(judged: Judged, by: str, measured: Sequence[Mapping[str, float]], spread: bool) -> tuple[str, ...]:
+    """The mean over what was `measured`, with its sd where it has a `spread`."""
+
+    def told(figure: str, percent: bool = False) -> str:
+        values = [figures[figure] for figures in measured if figure in figures]
         if not values:
             return NOT_MEASURED
         mean, sd = mean_and_sd(values)
-        return f"{percent * mean:.1f} % ± {percent * sd:.1f}" if percent else f"{mean:.3f} ± {sd:.3f}"
+        text, deviation = (f"{100 * mean:.1f} %", f"{100 * sd:.1f}") if percent else (f"{mean:.3f}", f"{sd:.3f}")
+        return f"{text} ± {deviation}" if spread else text
 
-    def together(figure: str, percent: int = 0) -> str:
-        value = by_others.get(figure)
-        if value is None:
-            return NOT_MEASURED
-        return f"{percent * value:.1f} %" if percent else f"{value:.3f}"
-
-    yield _row(judged, f"validation, {len(judged.folds)} folds", over_folds)
-    yield _row(judged, "the other folds", together)
-
-
-def _row(judged: Judged, by: str, told: Callable[[str, int], str]) -> tuple[str, ...]:
-    errors = (told(name, 0) for name in ("ece", "ece_calibrated", "brier", "brier_calibrated"))
-    covered = ", ".join(f"{name} {told(f'coverage_{name.lower()}', 100)}" for name in judged.task.classes)
-    silent = (told(name, 100) for name in ("abstained", "acc_answered"))
+    errors = (told(name) for name in ("ece", "ece_calibrated", "brier", "brier_calibrated"))
+    covered = ", ".join(f"{name} {told(f'coverage_{name.lower()}', percent=True)}" for name in judged.task.classes)
+    silent = (told(name, percent=True) for name in ("abstained", "acc_answered"))
     return (judged.task.name, str(len(judged.predictions)), by, *errors, covered, *silent)

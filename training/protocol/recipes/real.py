@@ -43,7 +43,7 @@ def recipe(**changes: Any) -> Recipe:
         "pipeline": PipelineSpec(size=160, crop="masked"),
         "backbones": (BackboneChoice(name="efficientnet_lite0", weights="phantom-zones"),),
         "schemes": (Scheme(kind="cv", folds=5),),
-        "val_fraction": 0.1,  # it chooses the epoch and nothing else: the version is calibrated by the folds' test films
+        "val_fraction": 0.1,  # of what is served they choose the epoch only: it is calibrated by the films that the folds tested
         "training": Training(
             batch_size=16,
             max_epochs=18,
