@@ -25,6 +25,7 @@ from cxr.headers import Stream
 
 T = TypeVar("T")
 START_SECONDS = 10.0  # until a child says STARTED: the decoder's import on a busy machine is part of it
+PIPE_BYTES = 1 << 20  # or what the system allows: the default has 20 switches between two processes for a film of 4 MB
 JPEG_LOSSLESS = (57, 70)
 
 # 6 × 4 samples of 16 bits whose differences wrap at 65536: what a wrong decoder of JPEG Lossless gets wrong (pylibjpeg-libjpeg
@@ -109,6 +110,8 @@ class Nursery:
     def child(self, syntax: int) -> socket.socket:
         """A connection to a child that has started, for a frame in that syntax or for PICTURES. Raises NurseryGone when none does."""
         ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PIPE_BYTES)
         ours.settimeout(START_SECONDS)
         try:
             with theirs:
