@@ -1,11 +1,15 @@
 """How much work is let in: bounded uploads, bounded bytes, bounded predictions; the rest is told to come back.
 
+Beyond its beginning a large body is left with its sender while as many films as are computed at a time wait to be computed: what waits
+in memory is answered no sooner. 32 films of 8 MB at once take 260 MB less.
+
 Uploads being read and predictions waiting have places of their own: whoever opens uploads and sends nothing takes none of the places
 that predictions need. And one client never takes more than half of the uploads and bytes, so that another always finds room; without
 keys nobody can be told apart, all come from this machine, and whoever comes may have all of it.
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +21,9 @@ from serving.workers import Workers
 
 T = TypeVar("T")
 COME_BACK = 1  # seconds
+LARGE_BYTES = 256 << 10  # a body of which more has come waits for its turn, and is then read to its end
+TURN_SECONDS, LOOK_SECONDS = 2.0, 0.01  # the longest wait for a turn, and between two looks whether it has come
+READING_SECONDS = 0.5  # a body that takes longer is not waited for: its sender is slow, or wants others to wait
 BURST_BYTES = 32 << 20  # of uploads held at once: what they leave behind is given back when the last one is answered
 
 
@@ -26,6 +33,21 @@ class Place:
     def __init__(self, admission: "Admission", client: str) -> None:
         self._admission, self._client = admission, client
         self.held = 0
+        self._had_its_turn = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether the rest of the body is to be read in its turn."""
+        return self.held > LARGE_BYTES and not self._had_its_turn
+
+    async def turn(self) -> None:
+        """Wait until that has come."""
+        await self._admission.turn(self)
+        self._had_its_turn = True
+
+    def arrived(self) -> None:
+        """The whole body is here."""
+        self._admission.reading.pop(self, None)
 
     def hold(self, count: int) -> None:
         """Raises ProblemError `busy` when all requests together would hold more than the limit, `too-many-requests` when this client's
@@ -59,6 +81,8 @@ class Admission:
         self._burst = 0  # most bytes that were held at once since memory was last given back
         self.inside_of: Counter[str] = Counter()
         self.held_by: Counter[str] = Counter()
+        self.reading: dict[Place, float] = {}  # whose large bodies come in, since when (monotonic time)
+        self._lane = asyncio.Lock()  # who waits for a turn, in the order in which they came
 
     @contextmanager
     def place(self, client: str = "") -> Iterator[Place]:
@@ -75,6 +99,7 @@ class Admission:
             yield place
         finally:
             self.inside -= 1
+            place.arrived()
             self.held -= place.held
             _less(self.inside_of, client, 1)
             _less(self.held_by, client, place.held)
@@ -83,6 +108,21 @@ class Admission:
                 self._burst = 0
                 with suppress(RuntimeError):  # the service ends, and its memory with it
                     self.workers.submit(give_back)
+
+    async def turn(self, place: Place) -> None:
+        """Wait until fewer films wait to be computed, or soon will, than are computed at a time; not for ever."""
+        at_a_time = self.workers.count
+
+        def enough() -> bool:
+            since = time.monotonic() - READING_SECONDS
+            coming = sum(began > since for began in self.reading.values())
+            return max(0, self.computing - at_a_time) + coming >= at_a_time
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TURN_SECONDS), self._lane:
+                while enough():
+                    await asyncio.sleep(LOOK_SECONDS)
+        self.reading[place] = time.monotonic()
 
     async def compute(self, work: Callable[[bool], T]) -> T:
         """Run `work` on a worker thread, as soon as one is free; it is told whether it is the only one, and may use all cores.

@@ -32,7 +32,7 @@ class _Form:
     """Collects the parts named `file`, `most` at most; callbacks of MultipartParser."""
 
     def __init__(self, most: int) -> None:
-        self.files: list[list[bytes]] = []  # in pieces, as they come
+        self.files: list[list[memoryview]] = []  # in pieces, as they come
         self.complete = False
         self._most = most
         self._parts = 0
@@ -82,7 +82,7 @@ class _Form:
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._inside:
-            self.files[-1].append(data[start:end])
+            self.files[-1].append(memoryview(data)[start:end])  # copied once, when all pieces are joined
 
     def on_end(self) -> None:
         self.complete = True
@@ -192,7 +192,11 @@ async def _received(body: _Body, take: Callable[[bytes], object]) -> None:
                     raise _too_large(body.most)
                 body.place.hold(len(chunk))
                 take(chunk)
+                if body.place.waits:
+                    patience.reschedule(deadline)  # this silence is ours
+                    await body.place.turn()
                 patience.reschedule(min(deadline, clock() + settings.body_idle_seconds))
+        body.place.arrived()
     except TimeoutError as error:
         raise ProblemError("body-timeout", f"No more of the body came within {settings.body_idle_seconds:g} s, or it took "
                           f"longer than {settings.body_total_seconds:g} s as a whole. Send it again.") from error  # fmt: skip

@@ -20,7 +20,7 @@ class Workers:
     """At most `count` threads, started as they are needed. They do not hold up the end of the process: whoever waits for a job does."""
 
     def __init__(self, count: int) -> None:
-        self._count = count
+        self.count = count
         self._lock = threading.Lock()
         self._waiting: deque[Job] = deque()
         self._idle: list[Inbox] = []
@@ -49,7 +49,7 @@ class Workers:
                 raise RuntimeError("no further jobs: the workers were closed")
             if self._idle:
                 self._idle.pop().put(job)
-            elif len(self._all) < self._count:
+            elif len(self._all) < self.count:
                 self._start().put(job)
             else:
                 self._waiting.append(job)
