@@ -4,8 +4,8 @@ A service that ends says so in a last line of the chain. Where that line is miss
 off at the end: a log alone cannot tell which.
 
 A line says when, who asked (the key's id, never a name), which version answered, what it answered and whether it abstained. The film is
-named by a keyed digest (HMAC-SHA256): whoever has the file and the secret can find its lines, nobody can go the other way. Each line
-holds `chain`, the keyed digest of the line before and of itself. Lines go to the logger `serving.audit`, and from there to standard
+named by a keyed digest: whoever has the file and the secret can find its lines (`mdmt audit --film`), nobody can go the other way. Each
+line holds `chain`, the keyed digest of the line before and of itself. Lines go to the logger `serving.audit`, and from there to standard
 error with the rest of the log: nothing is written to disk here.
 """
 
@@ -19,6 +19,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 log = logging.getLogger("serving.audit")
 START = "start"
 BEGIN = '{"audit": '  # of every line
@@ -29,14 +31,18 @@ class Audit:
 
     def __init__(self, secret: str = "") -> None:
         self._secret = secret.encode() or secrets.token_bytes(32)
+        self._short = AESGCM(hmac.digest(self._secret, b"film key\x00", "sha256"))
         self._lock = threading.Lock()
         self._count, self._chain = 0, START
 
     def film(self, data: bytes) -> str:
-        """The name of a film in the log."""
-        named = hmac.new(self._secret, b"film\x00", hashlib.sha256)
-        named.update(data)
-        return named.hexdigest()[:32]
+        """The name of a film in the log.
+
+        HMAC-SHA256 of its GMAC, which is a universal hash under a key that nobody else knows: as hard to forge as HMAC-SHA256 of the
+        whole film, which took 4.4 ms of 8 MB where this takes 0.4 ms. The nonce may stay the same, because no GMAC leaves this function.
+        """
+        tag = self._short.encrypt(bytes(12), b"", data)
+        return hmac.digest(self._secret, b"film\x00" + tag, "sha256").hex()[:32]
 
     def record(self, **fields: Any) -> None:
         """Write one line. `fields` are JSON values without patient data."""

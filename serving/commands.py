@@ -68,20 +68,26 @@ def signing(folder: Annotated[Path, typer.Argument(help="Where signing.key (priv
 
 def audit(
     log: Annotated[Path, typer.Argument(help="The service's log, or only its audit lines; - for standard input.")],
+    film: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="A film as it was sent: its lines are printed.")] = None,
 ) -> None:
     """Check that no line of an audit log is missing or altered. The secret is MDMT_AUDIT_KEY, as the service had it.
 
     Lines cut off at the very end are noticed where the service has ended by itself: it says so in its last line. Of a log without that
     line it is said up to where it is whole.
     """
-    from serving.audit import Chains
+    from serving.audit import Audit, Chains
     from serving.keys import KeyFileError
 
     secret = os.environ.get("MDMT_AUDIT_KEY", "")
     if not secret:
         raise KeyFileError("MDMT_AUDIT_KEY is not set: without the service's secret nobody can check its log")
-    with sys.stdin if str(log) == "-" else log.open() as lines:
-        found = Chains(lines, secret)
+    with sys.stdin if str(log) == "-" else log.open() as file:
+        lines = file.readlines()
+    if film is not None:
+        named = f'"film": "{Audit(secret).film(film.read_bytes())}"'
+        of_film = [line.rstrip("\n") for line in lines if named in line]
+        typer.echo("\n".join(of_film or [f"no entry of {film.name}"]))
+    found = Chains(lines, secret)
     for one in found.wrong or ([] if found.entries else ["no entry of an audit log in it"]):
         typer.echo(one)
     if found.wrong or not found.entries:

@@ -4,11 +4,15 @@ import base64
 import io
 import json
 import logging
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pydicom
 import pytest
 import typer
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
@@ -140,6 +144,15 @@ def audited(bundle_folder: Path, caplog: pytest.LogCaptureFixture, films: int, *
     return [record.getMessage() for record in caplog.records if record.name == "serving.audit"]
 
 
+def audit_says(log: Path, lines: Sequence[str], *options: str) -> tuple[int, str]:
+    """Exit code and words of `mdmt audit` on a log of these lines."""
+    log.write_text("\n".join(lines))
+    app = typer.Typer()
+    app.command()(check)
+    done = CliRunner().invoke(app, [str(log), *options])
+    return done.exit_code, done.stdout
+
+
 def test_each_answer_leaves_one_line_that_says_who_what_and_by_which_version(
     bundle_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -172,11 +185,7 @@ def test_lines_cut_off_at_the_end_are_noticed_by_the_end_that_is_not_said(
     lines = audited(bundle_folder, caplog, 3, audit_key=secret)
 
     def said(*given: str) -> tuple[int, str]:
-        (tmp_path / "log").write_text("\n".join(given))
-        app = typer.Typer()
-        app.command()(check)
-        done = CliRunner().invoke(app, [str(tmp_path / "log")])
-        return done.exit_code, done.stdout
+        return audit_says(tmp_path / "log", given)
 
     assert said(*lines) == (0, "whole: 4 entries\n")
     code, text = said(*lines[:-1])
@@ -187,6 +196,34 @@ def test_lines_cut_off_at_the_end_are_noticed_by_the_end_that_is_not_said(
         code, text = said(*lines[:-1], lines[-1][:cut])
         assert code == 1 and "line 4: an entry that cannot be read" in text
     assert said("INFO serving: nothing") == (1, "no entry of an audit log in it\n")
+
+
+def test_the_lines_of_a_film_are_found_by_whoever_has_it_and_the_secret(
+    bundle_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MDMT_AUDIT_KEY", "of the hospital")
+    lines = audited(bundle_folder, caplog, 3, audit_key="of the hospital")
+    (tmp_path / "sent.png").write_bytes(encoded(film(seed=1)))
+    (tmp_path / "other.png").write_bytes(encoded(film(seed=3)))
+    found = audit_says(tmp_path / "log", lines, "--film", str(tmp_path / "sent.png"))
+    assert found == (0, f"{lines[1]}\nwhole: 4 entries\n")
+    none = audit_says(tmp_path / "log", lines, "--film", str(tmp_path / "other.png"))
+    assert none == (0, "no entry of other.png\nwhole: 4 entries\n")
+
+
+@given(content=st.binary(max_size=200), bit=st.integers(0), more=st.binary(min_size=1, max_size=20))
+def test_a_film_has_one_name_and_shares_it_with_no_other(content: bytes, bit: int, more: bytes) -> None:
+    audit = Audit("s")
+    name = audit.film(content)
+    others = [content + more, more + content] + ([_with_another_bit(content, bit)] if content else [])
+    assert re.fullmatch("[0-9a-f]{32}", name)
+    assert name == Audit("s").film(content) != Audit("t").film(content)
+    assert name not in [audit.film(other) for other in others if other != content]
+
+
+def _with_another_bit(content: bytes, bit: int) -> bytes:
+    bit %= 8 * len(content)
+    return (int.from_bytes(content) ^ 1 << bit).to_bytes(len(content))
 
 
 def test_the_secret_may_lie_in_a_file(bundle_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -212,5 +249,4 @@ def test_two_runs_of_a_service_are_two_chains() -> None:
     finally:
         logger.removeHandler(handler)
     assert list(broken(messages, secret)) == []
-    assert Audit(secret).film(b"x") == Audit(secret).film(b"x") != Audit("t").film(b"x")
     assert "of the hospital" not in repr(Settings(audit_key="of the hospital"))
