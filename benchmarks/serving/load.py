@@ -5,6 +5,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+PIECE = 256 * 1024  # bytes
+
 
 @dataclass(frozen=True)
 class Request:
@@ -82,8 +84,9 @@ async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wire:
 
 async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wire: bytes) -> tuple[int, str]:
     """Send a request and read its answer: status, and the head in small letters."""
-    writer.write(wire)
-    await writer.drain()
+    for start in range(0, len(wire), PIECE):  # a transport copies, twice, what the socket does not take at once
+        writer.write(memoryview(wire)[start : start + PIECE])
+        await writer.drain()
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
     if "chunked" in head:
         while size := int((await reader.readline()).split(b";")[0], 16):
