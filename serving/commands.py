@@ -68,7 +68,9 @@ def signing(folder: Annotated[Path, typer.Argument(help="Where signing.key (priv
 
 def audit(
     log: Annotated[Path, typer.Argument(help="The service's log, or only its audit lines; - for standard input.")],
-    film: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="A film as it was sent: its lines are printed.")] = None,
+    film: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A film as it was sent: its lines are printed.")
+    ] = None,
 ) -> None:
     """Check that no line of an audit log is missing or altered. The secret is MDMT_AUDIT_KEY, as the service had it.
 

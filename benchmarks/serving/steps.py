@@ -23,7 +23,7 @@ THREADS = 2
 TITLES = (
     "two processes of one thread, the limit",
     "two threads of one process",
-    "the same, PNG and JPEG decoded by disposable processes",
+    "one thread more, as in the service, and PNG and JPEG decoded by disposable processes",
     "the service, asked 8 times at once",
 )
 
@@ -39,14 +39,16 @@ def section(networks: Networks, engine: str, files: Mapping[str, Path], rounds: 
     ]
     return [
         "## From the limit to the service",
-        f"mobilenet_v2, {engine}, films per second and their ratio to the limit of the same round; medians of {rounds} rounds.",
+        f"mobilenet_v2, {engine}, films per second and their ratio to the limit of the same round; medians of {rounds} rounds. Alone: "
+        "`python -m benchmarks.serving.steps`.",
         table(("", *found), rows),
     ]
 
 
 def _steps(networks: Networks, engine: str, kind: str, file: Path, seconds: float) -> list[float]:
     """Films per second of each step."""
-    ways = ((THREADS, 1, 0), (1, THREADS, 0), (1, THREADS, Settings().files_per_decoder))
+    service = Settings()
+    ways = ((THREADS, 1, 0), (1, THREADS, 0), (1, service.workers, service.files_per_decoder))
     rates = [rate(bare.loops(networks.bundle, file, seconds, engine, 1, *way)) for way in ways]
     asked = request("ours", kind, file.read_bytes())
     with running("ours", networks, asked) as server:
