@@ -1,7 +1,7 @@
 """How much work is let in: bounded uploads, bounded bytes, bounded predictions; the rest is told to come back.
 
 Beyond its beginning a large body is left with its sender while as many films as are computed at a time wait to be computed: what waits
-in memory is answered no sooner. 32 films of 8 MB at once take 260 MB less.
+in memory is answered no sooner. 32 films of 8 MB at once take 260 MB less. No more of them wait than there are places in the queue.
 
 Uploads being read and predictions waiting have places of their own: whoever opens uploads and sends nothing takes none of the places
 that predictions need. And one client never takes more than half of the uploads and bytes, so that another always finds room; without
@@ -41,7 +41,7 @@ class Place:
         return self.held > LARGE_BYTES and not self._had_its_turn
 
     async def turn(self) -> None:
-        """Wait until that has come."""
+        """Wait until that has come. Raises ProblemError `busy`."""
         await self._admission.turn(self)
         self._had_its_turn = True
 
@@ -82,7 +82,14 @@ class Admission:
         self.inside_of: Counter[str] = Counter()
         self.held_by: Counter[str] = Counter()
         self.reading: dict[Place, float] = {}  # whose large bodies come in, since when (monotonic time)
-        self._lane = asyncio.Lock()  # who waits for a turn, in the order in which they came
+        self.waiting = 0  # large bodies whose turn has not come yet
+        self._lane = asyncio.Lock()  # which of them is next: they come in the order of their arrival
+
+    @property
+    def coming(self) -> int:
+        """Large bodies that come in, and soon wait to be computed; slow ones are left out."""
+        since = time.monotonic() - READING_SECONDS
+        return sum(began > since for began in self.reading.values())
 
     @contextmanager
     def place(self, client: str = "") -> Iterator[Place]:
@@ -110,18 +117,22 @@ class Admission:
                     self.workers.submit(give_back)
 
     async def turn(self, place: Place) -> None:
-        """Wait until fewer films wait to be computed, or soon will, than are computed at a time; not for ever."""
+        """Wait until fewer films wait to be computed, or soon will, than are computed at a time; not for ever.
+
+        Raises ProblemError `busy` at once when too many wait already. Small bodies are not refused for that: whoever begins large ones
+        and sends no more keeps none of them out.
+        """
+        if self.computing + self.waiting + self.coming >= self.capacity:
+            raise _busy()
         at_a_time = self.workers.count
-
-        def enough() -> bool:
-            since = time.monotonic() - READING_SECONDS
-            coming = sum(began > since for began in self.reading.values())
-            return max(0, self.computing - at_a_time) + coming >= at_a_time
-
-        with suppress(TimeoutError):
-            async with asyncio.timeout(TURN_SECONDS), self._lane:
-                while enough():
-                    await asyncio.sleep(LOOK_SECONDS)
+        self.waiting += 1
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TURN_SECONDS), self._lane:
+                    while max(0, self.computing - at_a_time) + self.coming >= at_a_time:
+                        await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            self.waiting -= 1
         self.reading[place] = time.monotonic()
 
     async def compute(self, work: Callable[[bool], T]) -> T:

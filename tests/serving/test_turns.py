@@ -14,6 +14,7 @@ import pytest
 from serving import admission as module
 from serving.admission import LARGE_BYTES, Admission, Place
 from serving.client import ask
+from serving.errors import ProblemError
 from serving.server import running
 from serving.settings import Settings
 from tests.serving.tiny_bundle import encoded, film, loader
@@ -134,6 +135,24 @@ def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
                     for place in places:
                         tasks.start_soon(place.turn)
                 assert 3 * SOON <= time.monotonic() - began < 10 * SOON  # each its own time, not one after the other
+
+    anyio.run(bodies)
+
+
+def test_no_more_wait_for_a_turn_than_the_queue_has_places_and_small_bodies_are_let_in_all_the_same() -> None:
+    async def bodies() -> None:
+        admission = Admission(workers=1, queue=2, max_held=1 << 30)
+        with ExitStack() as within:
+            first, second, third = (large(admission, within) for _ in range(3))
+            async with busy(admission, 2), anyio.create_task_group() as tasks:
+                tasks.start_soon(first.turn)
+                await anyio.sleep(0)
+                with pytest.raises(ProblemError, match="All places are taken"):
+                    await second.turn()
+                within.enter_context(admission.place()).hold(LARGE_BYTES)
+                tasks.cancel_scope.cancel()  # its sender is gone
+            assert admission.waiting == 0
+            assert await comes_soon(third)
 
     anyio.run(bodies)
 

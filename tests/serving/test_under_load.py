@@ -90,12 +90,13 @@ def clients(n: int, address: Address, film: bytes, ended: threading.Event) -> li
         return [one.result() for one in [pool.submit(ask) for _ in range(n)]]
 
 
-def test_two_hundred_half_sent_uploads_harm_nobody(bundle_folder: Path) -> None:
+@pytest.mark.parametrize("begun", [HEAD, HEAD.replace(b"100000", b"900000") + bytes(300_000)], ids=["small", "large"])
+def test_two_hundred_half_sent_uploads_harm_nobody(bundle_folder: Path, begun: bytes) -> None:
     with process(bundle_folder, body_idle_seconds=30) as (_, address), ExitStack() as open_ones:
         alone = statistics.median(Answer(address, SMALL).seconds for _ in range(10))
         for _ in range(200):
             half = open_ones.enter_context(socket.create_connection(address))
-            half.sendall(HEAD)
+            half.sendall(begun)
         answers = [Answer(address, SMALL) for _ in range(40)]
         assert {answer.status for answer in answers} == {200}
         assert {Answer(address, b"", path).status for path in ("/livez", "/readyz", "/metrics")} == {200}
