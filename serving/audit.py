@@ -59,16 +59,17 @@ class Audit:
 
 class Chains:
     """What a log holds: `entries` of films and of ends, and `wrong`, what is wrong with it in words. `open_entry` is the last entry when
-    no end follows it, else None.
+    no end follows it, else None. `of_film` are the lines that name the `film` asked for, a name as `Audit.film` gives it.
 
     Lines of another kind are passed over, each process's chain begins at 0. A chain that another follows must have its end.
     """
 
-    def __init__(self, lines: Iterable[str], secret: str) -> None:
+    def __init__(self, lines: Iterable[str], secret: str, film: str | None = None) -> None:
         self.entries = 0
         self.wrong: list[str] = []
+        self.of_film: list[str] = []
         self.open_entry: int | None = None
-        self._secret = secret.encode()
+        self._secret, self._film = secret.encode(), film
         self._chain, self._expected = START, 0
         for number, text in enumerate(lines, start=1):
             self._read(f"line {number}", text)
@@ -93,6 +94,8 @@ class Chains:
             self.wrong.append(f"{where}: entry {count} where {self._expected} was expected")
         elif not hmac.compare_digest(link, str(given)):
             self.wrong.append(f"{where}: entry {count} was altered, or made with another secret")
+        if self._film is not None and line.get("film") == self._film:
+            self.of_film.append(text.rstrip("\n"))
         self.entries += 1
         self.open_entry = None if line.get("ended") is True else count
         self._chain, self._expected = str(given), count + 1

@@ -83,13 +83,10 @@ def audit(
     secret = os.environ.get("MDMT_AUDIT_KEY", "")
     if not secret:
         raise KeyFileError("MDMT_AUDIT_KEY is not set: without the service's secret nobody can check its log")
-    with sys.stdin if str(log) == "-" else log.open() as file:
-        lines = file.readlines()
+    with sys.stdin if str(log) == "-" else log.open() as lines:
+        found = Chains(lines, secret, film and Audit(secret).film(film.read_bytes()))
     if film is not None:
-        named = f'"film": "{Audit(secret).film(film.read_bytes())}"'
-        of_film = [line.rstrip("\n") for line in lines if named in line]
-        typer.echo("\n".join(of_film or [f"no entry of {film.name}"]))
-    found = Chains(lines, secret)
+        typer.echo("\n".join(found.of_film or [f"no entry of {film.name}"]))
     for one in found.wrong or ([] if found.entries else ["no entry of an audit log in it"]):
         typer.echo(one)
     if found.wrong or not found.entries:
