@@ -1,7 +1,10 @@
 """`python -m serving`: the service alone, as its image starts it; everything else is set by `MDMT_…` variables."""
 
 import argparse
+import sys
 
+from serving.authorization import NotLoopback
+from serving.keys import KeyFileError
 from serving.server import serve
 from serving.settings import Settings
 
@@ -12,7 +15,10 @@ def main() -> None:
     options.add_argument("--host", default="127.0.0.1")
     options.add_argument("--port", type=int, default=8000)
     chosen = options.parse_args()
-    serve(Settings(), chosen.host, chosen.port)
+    try:
+        serve(Settings(), chosen.host, chosen.port)
+    except (NotLoopback, KeyFileError) as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

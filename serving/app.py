@@ -18,6 +18,7 @@ from serving.answers import NOTICE
 from serving.audit import Audit
 from serving.authorization import Authorization
 from serving.drift import Drift
+from serving.keys import KeyRing
 from serving.metrics import Metrics
 from serving.readiness import LoadedBundle, Readiness, Source
 from serving.routes import admin, batches, health, model, open_inference, page, predictions
@@ -35,7 +36,7 @@ with calibrated probabilities, the lungs that were found, and the version that a
 
 def create_app(settings: Settings, bundles: Source | Callable[[], LoadedBundle]) -> FastAPI:
     """The service. `bundles` is asked on a thread at start-up, again until it gives one, and then followed; a function gives one for
-    good, which may carry fewer golden films than a registered version must."""
+    good, which may carry fewer golden films than a registered version must. Raises KeyFileError."""
     source = bundles if isinstance(bundles, Source) else Source.fixed(bundles)
 
     @asynccontextmanager
@@ -49,6 +50,8 @@ def create_app(settings: Settings, bundles: Source | Callable[[], LoadedBundle])
         app.state.admission.workers.close()
         app.state.audit.close()
 
+    # Here, for what a middleware's own constructor raises would be raised by each request, of a service that seems to run.
+    ring = None if settings.keys_file is None else KeyRing(settings.keys_file)
     app = FastAPI(
         title="MDMT", version="1", summary=NOTICE, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
     )
@@ -65,7 +68,7 @@ def create_app(settings: Settings, bundles: Source | Callable[[], LoadedBundle])
     if settings.keys_file is not None:
         ask_for_keys(app)
     errors.install(app)
-    app.add_middleware(Authorization, settings=settings)
+    app.add_middleware(Authorization, settings=settings, ring=ring)
     app.add_middleware(AccessMiddleware)  # outermost: refusals are logged and counted like answers
     return app
 

@@ -75,15 +75,16 @@ class Names:
 
 
 class Bucket:
-    """A token bucket: `rate` per second in the long run, `BURST` seconds' worth at once."""
+    """A token bucket: `rate` per second in the long run, `BURST` seconds' worth at once, and never less than one."""
 
     def __init__(self, rate: float) -> None:
-        self._rate, self._tokens, self._at = rate, BURST * rate, monotonic()
+        self._rate, self._most, self._at = rate, max(1.0, BURST * rate), monotonic()
+        self._tokens = self._most
 
     def wait(self) -> float:
         """Take a token and return 0, or the seconds until there is one."""
         now = monotonic()
-        self._tokens = min(BURST * self._rate, self._tokens + (now - self._at) * self._rate)
+        self._tokens = min(self._most, self._tokens + (now - self._at) * self._rate)
         self._at = now
         if self._tokens < 1:
             return (1 - self._tokens) / self._rate
@@ -98,9 +99,8 @@ class Bucket:
 class Authorization:
     """Middleware: lets a request through with `request.state.client` set to who asks, or answers 401, 403 or 429."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app, self._rate = app, settings.rate
-        self._ring = None if settings.keys_file is None else KeyRing(settings.keys_file)
+    def __init__(self, app: ASGIApp, settings: Settings, ring: KeyRing | None) -> None:
+        self._app, self._rate, self._ring = app, settings.rate, ring
         self._names = Names(settings)
         self._buckets: dict[str, Bucket] = {}
 

@@ -173,7 +173,10 @@ async def _http(request: Request, error: Exception) -> ProblemResponse:
 
 
 async def _validation(request: Request, error: Exception) -> ProblemResponse:
-    return problem(request, "invalid-request", "The request does not match its description in /docs.")
+    """Names the parameters that /docs describes, never what was sent in them."""
+    assert isinstance(error, RequestValidationError)
+    wrong = "; ".join(sorted({f"`{one['loc'][-1]}`: {one['msg']}" for one in error.errors() if one["loc"]}))
+    return problem(request, "invalid-request", f"The request does not match its description in /docs: {wrong}.")
 
 
 def _drain_of(request: Request) -> tuple[int, float] | None:

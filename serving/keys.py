@@ -3,11 +3,14 @@
 A key is 256 random bits, so that a plain digest of it cannot be searched; a password would need a slow one.
 """
 
+import fcntl
 import hashlib
 import hmac
 import json
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
@@ -55,21 +58,23 @@ def read_keys(path: Path) -> dict[str, Key]:
 
 def add_key(path: Path, name: str, scopes: tuple[Scope, ...]) -> str:
     """Make a key, add its digest to the file, and return it: it cannot be shown again. Raises KeyFileError."""
-    keys = read_keys(path) if path.exists() else {}
     identity, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    keys[identity] = Key(id=identity, name=name, sha256=_digest(secret), scopes=scopes, created=now)
-    _write(path, keys)
+    with _alone(path):
+        keys = read_keys(path) if path.exists() else {}
+        keys[identity] = Key(id=identity, name=name, sha256=_digest(secret), scopes=scopes, created=now)
+        _write(path, keys)
     return f"{PREFIX}_{identity}_{secret}"
 
 
 def revoke_key(path: Path, identity: str) -> Key:
     """Take a key out of the file; running services notice at the next request. Raises KeyFileError."""
-    keys = read_keys(path)
-    if identity not in keys:
-        raise KeyFileError(f"no key {identity!r} in the file; there are {', '.join(keys) or 'none'}")
-    gone = keys.pop(identity)
-    _write(path, keys)
+    with _alone(path):
+        keys = read_keys(path)
+        if identity not in keys:
+            raise KeyFileError(f"no key {identity!r} in the file; there are {', '.join(keys) or 'none'}")
+        gone = keys.pop(identity)
+        _write(path, keys)
     return gone
 
 
@@ -106,11 +111,24 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _write(path: Path, keys: dict[str, Key]) -> None:
-    """Whole or not at all, and for the owner only."""
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Nobody else changes the file meanwhile: of two who read it and write it, the second would undo what the first has done."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)  # the file itself is replaced, so that a lock on it would be on the one before
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _write(path: Path, keys: dict[str, Key]) -> None:
+    """Whole or not at all, and for the owner only, unless its mode was changed since."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.touch(mode=0o600)
+    if path.exists():
+        fresh.chmod(path.stat().st_mode & 0o777)
     with fresh.open("w", encoding="utf-8") as file:
         json.dump({"keys": [key.model_dump(mode="json") for key in keys.values()]}, file, indent=2)
         file.flush()

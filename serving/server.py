@@ -107,6 +107,7 @@ def _config(
         host=host,
         port=port,
         http=LargeBodies,
+        lifespan="on",  # by itself uvicorn takes a failure at the start for an application without one, and serves 500
         access_log=False,
         log_config=log_config,
         timeout_graceful_shutdown=GRACE_SECONDS,

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from cxr.graphs import EngineName
 from cxr.host import cores
 from cxr.reading import Limits
+from serving.keys import KeyFileError
 
 MIB = 1024 * 1024
 
@@ -142,10 +143,16 @@ class Settings(BaseSettings):
 
     @property
     def audit_secret(self) -> str:
-        """The content of `audit_key_file`, or else `audit_key`. Raises OSError."""
-        if self.audit_key_file is not None:
-            return self.audit_key_file.read_text(encoding="utf-8").strip()
-        return self.audit_key.get_secret_value()
+        """The content of `audit_key_file`, or else `audit_key`. Raises KeyFileError for a file that cannot be read or has none."""
+        if self.audit_key_file is None:
+            return self.audit_key.get_secret_value()
+        try:
+            secret = self.audit_key_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise KeyFileError(f"the file of MDMT_AUDIT_KEY_FILE cannot be read ({type(error).__name__})") from error
+        if not secret:  # else the log would be chained with a secret that nobody knows
+            raise KeyFileError("the file of MDMT_AUDIT_KEY_FILE is empty: write a secret into it, or unset the variable")
+        return secret
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -156,6 +163,15 @@ class Settings(BaseSettings):
     def limits(self) -> Limits:
         """The bounds of one film."""
         return Limits(max_bytes=self.max_bytes, max_pixels=self.max_pixels, files_per_decoder=self.files_per_decoder)
+
+    @model_validator(mode="after")
+    def _somebody_is_trusted(self) -> Self:
+        if self.trusted_keys.strip() and not self.trusted:
+            raise ValueError(
+                f"trusted_keys is {self.trusted_keys!r}, which names no key: set it to public keys with commas between, or leave it unset "
+                "so that signatures are not asked for"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_upload_fits(self) -> Self:

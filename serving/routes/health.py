@@ -5,6 +5,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from serving.answers import model_id
 from serving.errors import ProblemError
+from serving.readiness import LoadedBundle, Readiness
 from serving.routes.documented import problems
 
 router = APIRouter(tags=["health"])
@@ -19,11 +20,17 @@ async def livez() -> dict[str, str]:
 @router.get("/readyz", summary="Has a bundle answered its golden case?", responses=problems(503))
 async def readyz(request: Request) -> dict[str, str]:
     """200 with the version that answers, or 503 with the reason why none does, or that the service is ending."""
-    readiness = request.app.state.readiness
+    loaded = ready_for_more(request)
+    return {"status": "ready", "name": loaded.name, "version": loaded.version}
+
+
+def ready_for_more(request: Request) -> LoadedBundle:
+    """What answers further requests, for whoever decides where to send them. Raises ProblemError `not-ready`, also where this service
+    still answers but is ending."""
+    readiness: Readiness = request.app.state.readiness
     if readiness.ending:
         raise ProblemError("not-ready", "The service is ending. Ask another one.", retry_after=1)
-    loaded = readiness.current()
-    return {"status": "ready", "name": loaded.name, "version": loaded.version}
+    return readiness.current()
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)

@@ -19,6 +19,7 @@ from serving.authorization import charge
 from serving.errors import ProblemError
 from serving.readiness import LoadedBundle
 from serving.routes.documented import body_schema, problems
+from serving.routes.health import ready_for_more
 from serving.settings import Settings
 from serving.uploads import read_json
 
@@ -95,13 +96,14 @@ async def live() -> dict[str, bool]:
 @router.get("/health/ready", summary="Does a bundle answer?", responses=problems(503))
 async def ready(request: Request) -> dict[str, bool]:
     """As /readyz."""
-    request.app.state.readiness.current()
+    ready_for_more(request)
     return {"ready": True}
 
 
 @router.get("/models/{name}/ready", summary="Does this model answer?", responses=problems(404, 503))
 async def model_ready(request: Request, name: str) -> dict[str, Any]:
     """The one model that is served is ready, any other is not known."""
+    ready_for_more(request)
     return {"name": _named(request, name).name, "ready": True}
 
 

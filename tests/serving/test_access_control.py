@@ -1,8 +1,12 @@
 """Who may ask: closed unless listed, and keys with scopes."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -149,9 +153,41 @@ def test_a_key_file_that_is_damaged_or_gone_lets_nobody_in_and_a_start_with_one_
         file.write_bytes(whole)
         assert client.get("/model", headers=bearer(token)).status_code == 200
         file.unlink()
-    app = create_app(Settings(keys_file=file), loader(bundle_folder))
-    with pytest.raises(KeyFileError, match="mdmt keys new"), TestClient(app):
-        pass
+    with pytest.raises(KeyFileError, match="mdmt keys new"):
+        create_app(Settings(keys_file=file), loader(bundle_folder))
+
+
+@pytest.mark.parametrize("variable", ["MDMT_KEYS_FILE", "MDMT_AUDIT_KEY_FILE"])
+@pytest.mark.parametrize("content", [None, b"", b"\xff"])
+def test_a_service_whose_secrets_cannot_be_read_does_not_start_and_says_so_in_a_sentence(
+    tmp_path: Path, variable: str, content: bytes | None
+) -> None:
+    file = tmp_path / "secret-place" / "file"
+    file.parent.mkdir()
+    if content is not None:
+        file.write_bytes(content)
+    command = [sys.executable, "-m", "serving", "--port", "0"]
+    ended = subprocess.run(command, env={**os.environ, variable: str(file)}, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("error: the ") and "file" in line
+
+
+def test_a_list_of_trusted_keys_without_a_key_is_refused() -> None:
+    with pytest.raises(ValueError, match="' , ', which names no key"):
+        Settings(trusted_keys=" , ")
+
+
+def test_keys_made_and_revoked_at_once_are_all_made_and_revoked(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    first = [add_key(file, f"first {n}", ("predict",)).split("_")[1] for n in range(4)]
+    file.chmod(0o640)
+    with ThreadPoolExecutor(8) as pool:
+        made = [pool.submit(add_key, file, f"then {n}", ("predict",)) for n in range(8)]
+        gone = [pool.submit(revoke_key, file, identity) for identity in first]
+    assert [one.result().id for one in gone] == first
+    assert {one.result().split("_")[1] for one in made} == set(read_keys(file))
+    assert file.stat().st_mode & 0o777 == 0o640  # what an operator has let a group read stays so
 
 
 def test_the_file_holds_no_key_and_is_its_owners_alone(tmp_path: Path) -> None:

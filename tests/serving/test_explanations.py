@@ -76,8 +76,15 @@ def test_an_unknown_task_or_opacity_is_refused_with_what_is_allowed(client: Test
     refused = client.post("/predict?task=age", content=encoded(film()), headers=PICTURE)
     assert refused.status_code == 422
     assert "prognosis, severity" in refused.json()["detail"]
-    for query in ("opacity=2", "evidence=why"):
-        assert client.post(f"/predict?{query}", content=encoded(film()), headers=PICTURE).status_code == 422
+    allowed = {
+        "opacity=7": "`opacity`: Input should be less than or equal to 1",
+        "explain=perhaps": "`explain`: Input should be a valid",
+    }
+    for query, said in {**allowed, "evidence=why": "`evidence`: Input should be 'worse'"}.items():
+        refused = client.post(f"/predict?{query}", content=encoded(film()), headers=PICTURE)
+        assert refused.status_code == 422
+        assert said in refused.json()["detail"]
+        assert query.partition("=")[2] not in refused.json()["detail"]
 
 
 def test_classes_without_an_order_have_evidence_for_the_answer_alone(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """/v2: the Open Inference Protocol over the same engine."""
 
 import base64
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
@@ -9,7 +10,7 @@ from cxr.tasks import PROGNOSIS, SEVERITY
 from serving.answers import NOTICE
 from tests.serving.conftest import service
 from tests.serving.test_predictions import PNG
-from tests.serving.tiny_bundle import encoded, film
+from tests.serving.tiny_bundle import encoded, film, loader
 
 URL = "/v2/models/mdmt/infer"
 
@@ -17,6 +18,15 @@ URL = "/v2/models/mdmt/infer"
 def asked(*films: bytes, **more: object) -> dict:
     data = [base64.b64encode(one).decode() for one in films]
     return {"inputs": [{"name": "film", "shape": [len(films)], "datatype": "BYTES", "data": data}], **more}
+
+
+def test_a_service_that_is_ending_is_ready_for_no_more_whichever_protocol_asks(bundle_folder: Path) -> None:
+    with service(loader(bundle_folder)) as client:
+        paths = ("/readyz", "/v2/health/ready", "/v2/models/mdmt/ready")
+        assert [client.get(path).status_code for path in paths] == [200, 200, 200]
+        client.app.state.readiness.ending = True
+        assert [client.get(path).status_code for path in paths] == [503, 503, 503]
+        assert client.post(URL, json=asked(encoded(film()))).status_code == 200
 
 
 def test_films_are_answered_as_predict_answers_them(client: TestClient) -> None:

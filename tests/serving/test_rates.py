@@ -38,6 +38,12 @@ def test_each_key_has_a_rate_of_its_own(bundle_folder: Path, tmp_path: Path) -> 
         assert client.get("/livez").status_code == 200
 
 
+def test_a_rate_below_one_lets_a_request_through_all_the_same() -> None:
+    bucket = Bucket(0.4)
+    assert bucket.wait() == 0
+    assert 0 < bucket.wait() <= 2.5
+
+
 def test_each_film_of_a_batch_and_of_v2_counts_as_a_request(bundle_folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     data = encoded(film())
