@@ -68,5 +68,11 @@ def lungs_only(gray: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.u
 
 def crop(gray: NDArray[np.uint8], box: Box, size: int) -> NDArray[np.uint8]:
     """Film (H, W) uint8 → (size, size) uint8: the box, antialiased (bilinear with support scaled to the reduction)."""
-    cut = Image.fromarray(gray).crop(box)  # Pillow fills what lies outside with black
+    film = Image.fromarray(gray)
+    left, top = max(box.left, 0), max(box.top, 0)
+    cut = film.crop((left, top, max(left, min(box.right, film.width)), max(top, min(box.bottom, film.height))))
+    if cut.size != (box.width, box.height):  # black around it; by `crop` itself, Pillow takes a large square for a bomb
+        square = Image.new("L", (box.width, box.height))
+        square.paste(cut, (left - box.left, top - box.top))
+        cut = square
     return np.asarray(cut.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=None), dtype=np.uint8)

@@ -20,7 +20,8 @@ class Limits:
     `max_bytes` of the file, `max_pixels` = width × height, `min_side` in pixels, `max_scans` of a progressive JPEG (each scan
     walks over all pixels once more). A full-size DX film has about 3000 × 3000 = 9 million pixels. `files_per_decoder`: PNG
     and JPEG are decoded by a disposable process that is thrown away after so many files, as each compressed DICOM frame always is by one of
-    its own; for files from strangers. 0: by this process.
+    its own; for files from strangers. 0: by this process. `max_ratio` of one side to the other: a film has 1.5 at most, and the square
+    that a strip is cropped to has the pixels of its long side squared.
     """
 
     max_bytes: int = 64 * 1024 * 1024
@@ -28,6 +29,7 @@ class Limits:
     min_side: int = 64
     max_scans: int = 100
     files_per_decoder: int = 0
+    max_ratio: float = 4.0
 
     def check_geometry(self, width: int, height: int) -> None:
         """Raises FilmTooSmall or FileTooLarge for a picture of `width` × `height` pixels."""
@@ -38,6 +40,12 @@ class Limits:
         if width * height > self.max_pixels:
             raise FileTooLarge(
                 f"{width} × {height} pixels", f"at most {self.max_pixels:,} pixels", "Send the film at a lower resolution."
+            )
+        if max(width, height) > self.max_ratio * min(width, height):
+            raise FilmTooSmall(
+                f"a strip of {width} × {height} pixels",
+                f"a side of at most {self.max_ratio:g} times the other",
+                "Send the whole film.",
             )
 
 

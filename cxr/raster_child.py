@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from importlib import import_module
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,8 @@ def _limit_time(pixels: int, files: int) -> None:
 def _told(data: bytes, source: str, width: int, height: int) -> tuple[bytes | memoryview, ...]:
     """The answer in parts."""
     try:
-        film = read_raster(data, source, Limits(len(data), width * height, 1, sys.maxsize))  # the parent has looked at the header
+        limits = Limits(len(data), width * height, 1, sys.maxsize, max_ratio=inf)  # the parent has looked at the header
+        film = read_raster(data, source, limits)
     except FilmError as error:
         return REFUSED, *_packed({"code": error.code, "found": error.found, "allowed": error.allowed, "advice": error.advice})
     pixels = np.ascontiguousarray(film.pixels)

@@ -7,6 +7,7 @@ base64 of their 32 bytes.
 import base64
 import binascii
 import hashlib
+import os
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -30,6 +31,22 @@ def new_key() -> tuple[str, str]:
     """A fresh (private, public) pair."""
     private = Ed25519PrivateKey.generate()
     return _text(private.private_bytes_raw()), _text(private.public_key().public_bytes_raw())
+
+
+def signing_key() -> str | None:
+    """The private key that bundles are signed with: in the file that MDMT_SIGNING_KEY_FILE names, or MDMT_SIGNING_KEY; None where neither
+    is set. Raises BadKey for a key that is none, an empty one too, and for a file that cannot be read."""
+    file, key = os.environ.get("MDMT_SIGNING_KEY_FILE"), os.environ.get("MDMT_SIGNING_KEY")
+    if not file and not key:
+        return None
+    try:
+        key = Path(file).read_text(encoding="utf-8").strip() if file else key
+        public_of(key or "")  # before anything is computed, not after
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadKey(f"the file of MDMT_SIGNING_KEY_FILE cannot be read ({type(error).__name__})") from error
+    except BadKey as error:
+        raise BadKey(f"MDMT_SIGNING_KEY{'_FILE' * bool(file)}: {error}") from None
+    return key
 
 
 def public_of(private: str) -> str:

@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from cxr.environment import BadSetting
 from serving.authorization import NotLoopback
 from serving.keys import KeyFileError
 from serving.server import serve
@@ -17,7 +18,7 @@ def main() -> None:
     chosen = options.parse_args()
     try:
         serve(Settings(), chosen.host, chosen.port)
-    except (NotLoopback, KeyFileError) as error:
+    except (BadSetting, NotLoopback, KeyFileError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import AliasChoices, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cxr.environment import FromEnvironment
 from cxr.graphs import EngineName
 from cxr.host import cores
 from cxr.reading import Limits
@@ -14,13 +14,8 @@ from serving.keys import KeyFileError
 MIB = 1024 * 1024
 
 
-class Settings(BaseSettings):
-    """One field per setting; the variable is the field's name in capitals with `MDMT_` in front."""
-
-    # An empty variable is one that is not set: compose files and .env write it so, and an empty key file would be the working directory.
-    model_config = SettingsConfigDict(
-        env_prefix="MDMT_", env_ignore_empty=True, frozen=True, use_attribute_docstrings=True, populate_by_name=True
-    )
+class Settings(FromEnvironment):
+    """One field per setting, as `FromEnvironment` reads it."""
 
     tracking_uri: str = Field(
         "http://localhost:5000", validation_alias=AliasChoices("tracking_uri", "MDMT_TRACKING_URI", "MLFLOW_TRACKING_URI")

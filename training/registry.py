@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from cxr.manifest import CARD, GATE, GOLDEN, MANIFEST, NETWORK, SEGMENTER, WEIGH
 from cxr.pipeline import Film, prepare
 from cxr.segmentation import OnnxSegmenter
 from cxr.signature import fingerprint as key_fingerprint
-from cxr.signature import public_of, sign
+from cxr.signature import public_of, sign, signing_key
 from cxr.tasks import by_name
 from training import imagenet, onnx_flavour, precision
 from training.data.cohort import Cohort
@@ -165,19 +164,6 @@ def golden_names() -> list[str]:
     """The files of the golden films; the first has no number, as bundles of 0.1.0 have one only."""
     stem, _, suffix = GOLDEN.partition(".")
     return [GOLDEN, *(f"{stem}-{number}.{suffix}" for number in range(2, GOLDEN_FILMS + 1))]
-
-
-def signing_key() -> str | None:
-    """The private key that bundles are signed with: MDMT_SIGNING_KEY, or the file that MDMT_SIGNING_KEY_FILE names; None without one.
-
-    Raises BadKey for a key that is none, OSError for a file that cannot be read.
-    """
-    file = os.environ.get("MDMT_SIGNING_KEY_FILE")
-    key = Path(file).read_text().strip() if file else os.environ.get("MDMT_SIGNING_KEY", "").strip()
-    if not key:
-        return None
-    public_of(key)  # before anything is computed, not after
-    return key
 
 
 def _class_mix(classes: Sequence[str], logits: NDArray[np.float64]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from services.executors import crew
 from services.executors.cluster_connection import connect, disconnect
 from services.executors.cluster_nodes import ask_nodes, must_fit, resources, task_options
 from services.executors.cluster_worker import ClusterWorker, cause_of_loss, start
-from services.executors.crew import WORKER_ENVIRONMENT, Crew, account_of_units, handed_on
+from services.executors.crew import WORKER_ENVIRONMENT, Crew, account_of_units, handed_on, signing
 from services.executors.executor import Request, StageFailed, Stopped
 from services.executors.mailbox import mailbox_folder
 from training.protocol.job import Job
@@ -77,7 +77,8 @@ class ClusterExecutor:
     def stage(self, arguments: Sequence[str]) -> None:
         """Run an `mdmt` verb in a task. Raises StageFailed, Stopped, WorkersFail."""
         ray = connect(self._address, self._slots)
-        request = Request(0, ("python", "-m", "services.executors.stage", *arguments), self._environment, (), task_options(1, 0))
+        environment = {**self._environment, **signing(arguments)}
+        request = Request(0, ("python", "-m", "services.executors.stage", *arguments), environment, (), task_options(1, 0))
         task = start(ray, request, request.command[1:], self._home / "logs" / f"{self._prefix}stage-{arguments[0]}.log")
         verb = f"`mdmt {' '.join(arguments)}`"
         try:

@@ -20,7 +20,7 @@ from services.executors import crew
 from services.executors.container_engine import Engine
 from services.executors.container_settings import ContainerSettings
 from services.executors.container_worker import ContainerWorker, asked, kept_log
-from services.executors.crew import WORKER_ENVIRONMENT, Crew, Hear, account_of_units, handed_on
+from services.executors.crew import WORKER_ENVIRONMENT, Crew, Hear, account_of_units, handed_on, signing
 from services.executors.devices import deal
 from services.executors.ending import cause_of
 from services.executors.executor import Request, StageFailed, Stopped
@@ -77,7 +77,8 @@ class ContainerExecutor:
         self._clear("stage", ())
         name = f"{self._stack}-stage-{arguments[0]}"
         options = self._options(name, {ROLE: "stage"}, self._engine.image_id(self._settings.unit_image), ())
-        request = Request(0, ("mdmt", *arguments), self._environment | {"MDMT_HOME": str(self._home)}, (), options)
+        environment = {**self._environment, **signing(arguments), "MDMT_HOME": str(self._home)}
+        request = Request(0, ("mdmt", *arguments), environment, (), options)
         self._engine.start(**asked(request))
         try:
             while (end := self._engine.end(name)) is None:

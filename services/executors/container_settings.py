@@ -5,15 +5,13 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode
+
+from cxr.environment import FromEnvironment
 
 
-class ContainerSettings(BaseSettings):
-    """One field per setting; the variable is the field's name in capitals with `MDMT_` in front. An empty variable counts as unset."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="MDMT_", env_ignore_empty=True, frozen=True, use_attribute_docstrings=True, populate_by_name=True
-    )
+class ContainerSettings(FromEnvironment):
+    """One field per setting, as `FromEnvironment` reads it."""
 
     unit_image: str = Field("mdmt-unit", min_length=1)
     """Image of workers and stages: a name, or an id `sha256:…`. It is resolved once per run."""

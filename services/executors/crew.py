@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, Queue
 from threading import Event as Flag
 
+from cxr.signature import signing_key
 from services.executors.executor import Request, Stopped, WorkersFail
 from training.protocol.job import Event, Job
 from training.protocol.schedule import Schedule
@@ -49,6 +50,12 @@ def handed_on() -> dict[str, str]:
 def account_of_units() -> dict[str, str]:
     """What workers log in to MLflow with, where that is not what this process and its stages do; else nothing."""
     return {name: os.environ[given] for name, given in OF_UNITS.items() if given in os.environ}
+
+
+def signing(arguments: Sequence[str]) -> dict[str, str]:
+    """What signs bundles, for the one stage that makes them: units and other stages never see it. Raises BadKey."""
+    key = signing_key() if arguments[0] == "register" else None
+    return {} if key is None else {"MDMT_SIGNING_KEY": key}
 
 
 class Worker(ABC):

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from docker.errors import DockerException
 from docker.utils import parse_bytes
 from pydantic import BeforeValidator, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cxr.environment import FromEnvironment
 
 GIB = 1 << 30
 
@@ -23,10 +24,8 @@ Size = Annotated[int, BeforeValidator(_bytes), Field(ge=16 << 20)]
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")]
 
 
-class Settings(BaseSettings):
-    """One field per setting; the variable is the field's name in capitals with `MDMT_` in front. An empty variable counts as unset."""
-
-    model_config = SettingsConfigDict(env_prefix="MDMT_", env_ignore_empty=True, frozen=True, use_attribute_docstrings=True)
+class Settings(FromEnvironment):
+    """One field per setting, as `FromEnvironment` reads it."""
 
     stack: Name = "mdmt"
     """Name of this installation: label `mdmt.stack` of its containers, and how their names begin."""

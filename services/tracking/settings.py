@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
+
+from cxr.environment import FromEnvironment
 
 
 class SecretUnreadable(RuntimeError):
@@ -25,10 +26,8 @@ def read_secret(path: Path) -> str:
     return secret
 
 
-class Settings(BaseSettings):
-    """One field per setting; the variable is the field's name in capitals with `MDMT_` in front. An empty variable counts as unset."""
-
-    model_config = SettingsConfigDict(env_prefix="MDMT_", env_ignore_empty=True, frozen=True, use_attribute_docstrings=True)
+class Settings(FromEnvironment):
+    """One field per setting, as `FromEnvironment` reads it."""
 
     database_uri: str = "postgresql+psycopg://mdmt@postgres/mlflow?connect_timeout=5"
     """MLflow's database as an SQLAlchemy URL without a password."""

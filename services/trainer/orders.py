@@ -11,9 +11,7 @@ from pydantic_core import to_json
 from services.trainer.errors import Refused, fields_of
 from services.trainer.records import Order
 from services.trainer.settings import Settings
-from training.protocol.recipe import RECIPES, Recipe, RecipeError, find_data, load_recipe
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+from training.protocol.recipe import NAME, RECIPES, Recipe, RecipeError, find_data, load_recipe
 
 
 class Submission(BaseModel):
@@ -86,9 +84,9 @@ def order_of(recipe: Recipe, data: Path | None, promote: bool, settings: Setting
 def _stays_inside(recipe: Recipe) -> None:
     """Names become names of experiments and folders, paths are read: neither may lead out of the data folder."""
     wrong = [
-        {"field": field, "message": "letters, digits, dot, dash and underscore only, 64 at most"}
-        for field, name in (("name", recipe.name), ("registered_name", recipe.registered_name))
-        if not NAME.fullmatch(name)
+        {"field": "name", "message": "letters, digits, dot, dash and underscore only, 64 at most"}
+        for name in (recipe.name,)
+        if not re.fullmatch(NAME, name)
     ]
     wrong += [
         {"field": f"cohorts.{i}.reader", "message": "a module of training.data.cohorts"}
@@ -99,7 +97,7 @@ def _stays_inside(recipe: Recipe) -> None:
     wrong += [
         {"field": f"cohorts.{i}.name", "message": "letters, digits, dot, dash and underscore only, 64 at most"}
         for i, source in enumerate(recipe.cohorts)
-        if not NAME.fullmatch(source.name)
+        if not re.fullmatch(NAME, source.name)
     ]
     for field, path in (*paths, ("segmenter.pairs", recipe.segmenter.pairs)):
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\0" in path:

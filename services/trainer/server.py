@@ -12,6 +12,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from cxr.signature import signing_key
 from services.executors.choice import make_executor
 from services.executors.crew import PATIENCE
 from services.log_lines import log_lines
@@ -43,8 +44,10 @@ class _Server(uvicorn.Server):
 def serve(settings: Settings, host: str, port: int, listening: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT. With port 0 the system chooses; `listening` is told the base URL once it can be connected to.
 
-    Raises RecipeError and Refused when the recipe of the settings cannot be worked on. Ends the process, with code 0.
+    Raises RecipeError and Refused when the recipe of the settings cannot be worked on, BadKey for a key to sign with that is none. Ends
+    the process, with code 0.
     """
+    signing_key()  # now, and not when everything is trained
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the server listens to it, and after that
     os.environ.update(PATIENCE)  # the work waits for MLflow by itself, and a caller is better refused than kept waiting
     at_start = order_of(load_recipe(settings.recipe), None, True, settings) if settings.recipe else None

@@ -5,15 +5,12 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import AliasChoices, Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cxr.environment import FromEnvironment
 
 
-class Settings(BaseSettings):
-    """One field per setting; the variable is the field's name in capitals with `MDMT_` in front. An empty variable counts as unset."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="MDMT_", env_ignore_empty=True, frozen=True, use_attribute_docstrings=True, populate_by_name=True
-    )
+class Settings(FromEnvironment):
+    """One field per setting, as `FromEnvironment` reads it."""
 
     home: Path = Path("state")
     """State of this installation, shared with its workers: films, checkpoints, recipes of protocols, their logs."""

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from cxr.cropping import Box, crop, lung_box, lungs_only
 
@@ -13,6 +14,22 @@ def lungs(top: int, left: int, bottom: int, right: int, shape: tuple[int, int] =
     mask = np.zeros(shape, bool)
     mask[top:bottom, left:right] = True
     return mask
+
+
+@given(st.integers(-80, 120), st.integers(-80, 120), st.integers(1, 150), st.sampled_from([1, 32, 90]))
+def test_what_a_box_holds_beyond_the_film_is_black(left: int, top: int, side: int, size: int) -> None:
+    film = np.random.default_rng(1).integers(1, 256, (60, 100), np.uint8)
+    box = Box(left, top, left + side, top + side)
+    square = np.pad(film, 300)[300 + top : 300 + top + side, 300 + left : 300 + left + side]
+    assert (crop(film, box, side) == square).all()
+    expected = Image.fromarray(film).crop(box).resize((size, size), Image.Resampling.BILINEAR)
+    assert (crop(film, box, size) == np.asarray(expected)).all()
+
+
+def test_a_square_that_pillow_takes_for_a_bomb_is_cropped_all_the_same() -> None:
+    film = np.full((64, 14_000), 255, np.uint8)
+    mask = np.ones((256, 256), bool)
+    assert crop(film, lung_box(mask, film.shape), 64).max() > 0  # 196 megapixels
 
 
 def test_the_margin_is_five_percent_in_all_half_of_it_on_each_side() -> None:

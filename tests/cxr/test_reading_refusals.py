@@ -55,6 +55,13 @@ def test_the_limits_hold_for_bytes_pixels_and_sides() -> None:
     with pytest.raises(FilmTooSmall, match="96 × 80"):
         read(data, Limits(min_side=81))
     assert read(data, Limits(max_bytes=len(data), max_pixels=96 * 80, min_side=80)).bits == 8
+    for strip in (np.resize(PHANTOM, (64, 257)), np.resize(PHANTOM, (257, 64))):
+        for encode in (lambda p: saved(Image.fromarray(p)), jpeg):
+            with pytest.raises(FilmTooSmall, match=r"a strip of .* at most 4 times the other"):
+                read(encode(strip))
+            with pytest.raises(FilmTooSmall, match="a strip"):
+                read(encode(strip), Limits(files_per_decoder=1))
+        assert read(saved(Image.fromarray(strip)), Limits(max_ratio=4.1, files_per_decoder=1)).pixels.shape == strip.shape
     for small in (saved(Image.new("L", (1, 1))), jpeg(PHANTOM[:16, :16]), dicom(P12[:40])):
         with pytest.raises(FilmTooSmall):
             read(small)

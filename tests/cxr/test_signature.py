@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr.signature import SIGNATURE, BadKey, NotSigned, fingerprint, new_key, public_of, sign, verify
+from cxr.signature import SIGNATURE, BadKey, NotSigned, fingerprint, new_key, public_of, sign, signing_key, verify
 
 PRIVATE, PUBLIC = new_key()
 OTHER = new_key()[1]
@@ -42,3 +42,25 @@ def test_keys_that_are_none_are_refused_without_being_shown(key: str, tmp_path: 
         with pytest.raises(BadKey, match="32, as `mdmt keys signing`") as refused:
             use(key)
         assert len(key) < 2 or key not in str(refused.value)
+
+
+def test_the_signing_key_comes_from_the_environment_and_a_key_that_is_none_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("MDMT_SIGNING_KEY", raising=False)
+    assert signing_key() is None
+    private, _ = new_key()
+    (tmp_path / "key").write_text(f"{private}\n")
+    monkeypatch.setenv("MDMT_SIGNING_KEY_FILE", str(tmp_path / "key"))
+    assert signing_key() == private
+    (tmp_path / "key").write_text("secret-but-no-key")
+    with pytest.raises(BadKey, match="allowed: the base64 of 32") as refused:
+        signing_key()
+    assert "secret" not in str(refused.value)
+    for content in (b"", b"\xff"):
+        (tmp_path / "key").write_bytes(content)
+        with pytest.raises(BadKey, match="MDMT_SIGNING_KEY_FILE"):
+            signing_key()  # whoever names a file wants signatures, and would not notice that there are none
+    (tmp_path / "key").unlink()
+    with pytest.raises(BadKey, match=r"cannot be read \(FileNotFoundError\)"):
+        signing_key()

@@ -1,12 +1,14 @@
-"""compose.auth.yml on a real engine: who may do what in MLflow."""
+"""compose.auth.yml and compose.signing.yml on a real engine: who may do what in MLflow, and whose versions are served."""
 
 import base64
 import json
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from cxr.signature import fingerprint, new_key
 from tests.platform.stack import Stack, predict, small_recipe, stack, status
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -15,8 +17,12 @@ API = "/api/2.0/mlflow"
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """MLflow with accounts; the trainer has an experiment, the promoter a registered model."""
-    with stack(tmp_path_factory.mktemp("accounts"), "compose.auth.yml", MDMT_RECIPE="/data/small.json") as made:
+    """MLflow with accounts; the trainer has an experiment, the promoter a registered model. Versions are signed."""
+    folder = tmp_path_factory.mktemp("accounts")
+    private, public = new_key()
+    settings = {"MDMT_RECIPE": "/data/small.json", "MDMT_TRUSTED_KEYS": public}
+    with stack(folder, "compose.auth.yml", "compose.signing.yml", **settings) as made:
+        (folder / "secrets" / "signing.key").write_text(private)
         made.compose("up", "--detach", "--wait", "mlflow", seconds=600)
         made.compose("run", "--rm", "-T", "accounts", seconds=300)
         assert call(made, "trainer", "experiments/create", name="theirs") == 200
@@ -81,6 +87,8 @@ def test_a_protocol_is_trained_promoted_and_served_with_accounts_that_may_no_mor
     platform.compose("up", "--detach", "--wait", seconds=2400)
     platform.compose("cp", "trainer:/data/phantom/held-out/held_out_1.png", str(platform.folder / "film.png"))
     assert predict(platform.serving, (platform.folder / "film.png").read_bytes())["model"]["alias"] == "champion"
+    with urllib.request.urlopen(f"{platform.serving}/model", timeout=20) as answer:
+        assert json.load(answer)["signed_by"] == fingerprint(platform.environment["MDMT_TRUSTED_KEYS"])
 
 
 def test_nobody_but_admin_makes_accounts(platform: Stack) -> None:

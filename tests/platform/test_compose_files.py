@@ -146,6 +146,10 @@ def test_accounts_of_mlflow_are_the_trainer_s_the_promoter_s_and_the_server_s() 
     assert overlay["services"]["trainer"]["environment"] == own
 
 
+def test_an_empty_recipe_is_none_and_only_one_that_is_not_set_is_the_demo() -> None:
+    assert SERVICES["trainer"]["environment"]["MDMT_RECIPE"] == "${MDMT_RECIPE-demo}"
+
+
 def test_gpus_are_reserved_in_an_overlay_only() -> None:
     assert "devices" not in (REPO / "docker-compose.yml").read_text()
     overlay = yaml.safe_load((REPO / "compose.gpu.yml").read_text())["services"]

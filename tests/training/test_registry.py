@@ -1,17 +1,13 @@
 """What a version is made of: the figures that speak for it, and a golden film that is nobody's."""
 
 import hashlib
-from pathlib import Path
-
-import pytest
 
 from cxr.reading import read
-from cxr.signature import BadKey, new_key
 from tests.training.protocol.tiny import tiny_recipe
 from training.evaluation.results import Line
 from training.protocol.experiments import Experiment
 from training.protocol.recipe import BackboneChoice, Recipe
-from training.registry import golden_films, golden_names, signing_key
+from training.registry import golden_films, golden_names
 from training.version_card import estimates_of
 
 SMALL = BackboneChoice(name="shufflenet_v2_x0_5", weights="scratch")
@@ -53,18 +49,3 @@ def test_the_golden_films_are_generated_all_different_and_always_the_same() -> N
     assert digests == [hashlib.sha256(film).digest() for film in golden_films()]
     assert len(set(digests)) == len(golden_names()) >= 3
     assert all(read(film).pixels.ndim == 2 for film in films)
-
-
-def test_the_signing_key_comes_from_the_environment_and_a_key_that_is_none_is_refused_at_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.delenv("MDMT_SIGNING_KEY", raising=False)
-    assert signing_key() is None
-    private, _ = new_key()
-    (tmp_path / "key").write_text(f"{private}\n")
-    monkeypatch.setenv("MDMT_SIGNING_KEY_FILE", str(tmp_path / "key"))
-    assert signing_key() == private
-    (tmp_path / "key").write_text("secret-but-no-key")
-    with pytest.raises(BadKey, match="allowed: the base64 of 32") as refused:
-        signing_key()
-    assert "secret" not in str(refused.value)

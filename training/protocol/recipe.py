@@ -32,6 +32,7 @@ RECIPES = (
     "link-cut",
     "sample-size",
 )
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # of what MLflow and folders are to call by it
 SERVED = "mdmt"  # the experiment whose refit is registered
 
 
@@ -110,7 +111,7 @@ class Recipe(Value):
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = Field(1, ge=1)
     gpus_per_unit: int = Field(1, ge=1, le=16)
-    registered_name: str = "mdmt"
+    registered_name: str = Field("mdmt", pattern=NAME)
     evidence: Literal["lungs", "severity", "prognosis", "served", "films"] | None = None
     running: Running = Running()
 

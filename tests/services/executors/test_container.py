@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import docker
+from cxr.signature import new_key
 from services.executors.container import ContainerExecutor
 from services.executors.container_engine import End, Engine
 from services.executors.container_settings import ContainerSettings
@@ -35,6 +36,29 @@ class Images(Engine):
 
     def image_id(self, name: str) -> str:
         return IDENTITY
+
+
+class Stages(Images):
+    """One that ends every stage well, at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: list[Mapping[str, Any]] = []
+
+    def labelled(self, labels: Mapping[str, str]) -> dict[str, Any]:
+        return {}
+
+    def start(self, **asked: Any) -> None:
+        self.started.append(asked)
+
+    def end(self, name: str) -> End:
+        return End(0, out_of_memory=False)
+
+    def save_log(self, name: str, path: Path) -> None:
+        pass
+
+    def remove(self, name: str) -> None:
+        pass
 
 
 def jobs(count: int, shared: int = 1, **changes: Any) -> list[Job]:
@@ -93,6 +117,19 @@ def test_units_log_in_with_an_account_of_their_own_where_there_is_one(monkeypatc
         monkeypatch.delenv(name)
     (request,) = planned()
     assert [request.environment[name] for name in names] == ["promoter", "p"]
+
+
+def test_only_the_stage_that_makes_bundles_has_what_signs_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    private, _ = new_key()
+    (tmp_path / "signing.key").write_text(private)
+    monkeypatch.setenv("MDMT_SIGNING_KEY_FILE", str(tmp_path / "signing.key"))
+    engine = Stages()
+    executor = ContainerExecutor(1, tmp_path, ContainerSettings(), stack="test", engine=engine)
+    for verb in ("prepare", "register"):
+        executor.stage([verb, "--recipe", "demo"])
+    prepare, register = engine.started
+    assert private not in str((planned(), prepare))
+    assert register["environment"].items() - prepare["environment"].items() == {("MDMT_SIGNING_KEY", private)}
 
 
 def test_gpus_are_in_the_plan_as_device_requests_and_refused_where_there_are_none() -> None:

@@ -284,7 +284,7 @@ def test_the_verb_serves_until_it_is_told_to_stop(engine: Engine) -> None:
 def test_sizes_are_read_as_docker_reads_them_and_wrong_settings_say_what_is_allowed() -> None:
     assert Settings(unit_image=IMAGE, unit_memory="4g").unit_memory == 4 * GIB
     for wrong in ({"unit_memory": "much"}, {"unit_user": "0:0"}, {"unit_user": "root"}, {"stack": "a b"}, {"unit_memory": "0"}):
-        with pytest.raises(ValueError, match=next(iter(wrong))):
+        with pytest.raises(ValueError, match=f"MDMT_{next(iter(wrong)).upper()}"):
             Settings(unit_image=IMAGE, **wrong)
 
 
