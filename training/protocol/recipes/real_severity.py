@@ -3,7 +3,7 @@
 Source    as `real-cxr`; the senior radiologist's scores are the reference, the junior's the human rival
 Command   make real-severity   (this recipe, its variants, and docs/evidence.md; each finds what an earlier call has done)
 Cost      with its variants 200 trainings: on an AMD EPYC with AVX-512 (Zen 4) 96 minutes of 2 cores for all but the `close` ones, with
-          pre-training and phantoms; these three 15 each, of 2 cores that had other work besides
+          pre-training and phantoms; these three 66, 31 and 25 of one thread
 Expected  the junior has the senior's category on 70.6 % of the films (κ 0.83, MAE 1.88). STL τ2 44.9 % (0.46, 3.13); zones by both
           readers as tasks, ordinal loss, 8 views, pre-trained on phantoms: 60.3 % (0.70, 2.35); each zone of the lungs seen alone, from
           the zones of phantoms, with averaged weights: 59.9 % (0.73, 2.13), with more films to learn from 61.0 % (0.73, 2.14). So the
