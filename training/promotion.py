@@ -61,12 +61,19 @@ class Promotion(BaseModel):
 
 def pick(recipe: Recipe, lines: Sequence[Line]) -> BackboneChoice:
     """The backbone whose MDMT networks have the highest mean of `recipe.pick` on the headline task over the first scheme's folds, all
-    releases of the data."""
-    candidates = [
+    releases of the data. One that lacks folds is none of the candidates: the best of its folds would speak for all of them."""
+    asked = [
         line for line in lines
         if (line.experiment, line.subset, line.scheme) == recipe.served_group and line.task == recipe.headline
         and line.folds[recipe.pick]
     ]  # fmt: skip
+    candidates = [line for line in asked if not line.missing]
+    if asked and not candidates:
+        lacking = ", ".join(f"{line.backbone} {line.missing}" for line in asked)
+        raise RecipeError(
+            f"no backbone of recipe {recipe.name!r} has all folds to pick by; missing: {lacking}. `mdmt run --recipe {recipe.name}` goes "
+            "on with them, `--forgive` tries those again that failed"
+        )
     if not candidates:
         raise RecipeError(f"recipe {recipe.name!r} has no {SERVED!r} result on task {recipe.headline!r} to pick from")
     best = max(candidates, key=lambda line: (mean_and_sd(line.folds[recipe.pick])[0], line.backbone))

@@ -91,6 +91,8 @@ def card_facts(
         judged=found.judged,
         start=_start(recipe),
         loss=loss_of(recipe.answers, unit.training),
+        rivals=len(recipe.backbones),
+        picked_by=recipe.pick,
         along=[task.title for task in by_name(unit.tasks) if task.name not in recipe.answers],
     )
 

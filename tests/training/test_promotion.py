@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,13 @@ def test_the_backbone_with_the_best_mean_over_the_folds_is_picked_and_its_weight
     lines = [line(SMALL, [0.9, 0.5]), line(LITE, [0.75, 0.75]), line(FRESH, [0.6, 0.6])]
     assert pick(recipe(), lines) == LITE
     assert pick(recipe(pick="acc"), lines) == FRESH
+
+
+def test_a_backbone_that_lacks_folds_is_not_picked_by_the_best_of_them() -> None:
+    lacking = replace(line(SMALL, [0.99]), missing=4)
+    assert pick(recipe(), [lacking, line(LITE, [0.75] * 5)]) == LITE
+    with pytest.raises(RecipeError, match=rf"missing: {SMALL.name} 4\. `mdmt run"):
+        pick(recipe(), [lacking])
 
 
 def test_other_experiments_schemes_and_tasks_have_no_say() -> None:

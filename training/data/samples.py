@@ -30,13 +30,17 @@ class Samples:
         return len(self.films)
 
     def labels_of(self, rows: NDArray[np.int64], mirrored: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Labels and known (b, T) of the films `rows` (b,), of which some are shown `mirrored` (b,): then left is asked as right."""
+        """Labels and known (b, T) of the films `rows` (b,), of which some are shown `mirrored` (b,): then left is asked as right.
+
+        Of a task whose mirror image is not learned nothing is known on a mirrored film: what stands in its place there has no label.
+        """
         labels, known = self.labels[rows], self.known[rows]
-        mirror = [
-            self.tasks.index(name) if (name := TASKS[task].mirror) in self.tasks else j for j, task in enumerate(self.tasks)
-        ]
+        images = [TASKS[task].mirror or task for task in self.tasks]
+        mirror = [self.tasks.index(image) if image in self.tasks else j for j, image in enumerate(images)]
         if mirror != list(range(len(mirror))):
             labels[mirrored], known[mirrored] = labels[mirrored][:, mirror], known[mirrored][:, mirror]
+        if lost := [j for j, image in enumerate(images) if image not in self.tasks]:
+            known[np.ix_(mirrored, lost)] = False
         return labels, known
 
 

@@ -1,14 +1,17 @@
-"""ACC, F1 and G-mean as the paper reports them, ROC-AUC from probabilities, ordinal agreement, calibration error. numpy only.
+"""ACC, F1 and G-mean as the paper reports them, ROC-AUC from probabilities, ordinal agreement, calibration error.
 
 Everything that needs labels alone is made of confusion counts, and those may be stacked: the bootstrap asks for a thousand at once.
 In shapes: N films, C classes, `...` any number of leading axes (none, or one per draw).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from cxr.tasks import Task
 
@@ -36,24 +39,46 @@ class Predictions:
 def pooled(parts: Sequence[Predictions]) -> Predictions:
     """The predictions of several folds as one set.
 
-    Persons of different parts stay different persons, because no person is tested in two folds. A part without `patients` counts
-    one person per film.
+    Persons of different parts are different persons unless they share a film: most divisions test no person in two folds, and one that
+    does (`others: "first"` of a scheme, each fold testing the same films) asks about the same people again. A part without `patients`
+    counts one person per film.
     """
     return Predictions(
         films=tuple(film for part in parts for film in part.films),
         truth=np.concatenate([part.truth for part in parts]),
         probabilities=np.concatenate([part.probabilities for part in parts]),
-        patients=None if all(part.patients is None for part in parts) else _distinct(parts),
+        patients=None if all(part.patients is None for part in parts) and _apart(parts) else _distinct(parts),
     )
 
 
+def films_of(parts: Sequence[Predictions]) -> int:
+    """How many films were tested, each counted once however many folds tested it."""
+    most: Counter[str] = Counter()
+    for part in parts:
+        most |= Counter(part.films)  # a film that stands in one part twice is in the data set twice
+    return most.total()
+
+
+def _apart(parts: Sequence[Predictions]) -> bool:
+    return sum(map(len, parts)) == films_of(parts)
+
+
 def _distinct(parts: Sequence[Predictions]) -> NDArray[np.int64]:
+    """Persons numbered from 0 over all parts: connected by the films that they share."""
     numbers, persons = [np.zeros(0, dtype=np.int64)], 0
     for part in parts:
         own = np.arange(len(part)) if part.patients is None else part.patients
         numbers.append(own + persons)
         persons += int(own.max(initial=-1)) + 1
-    return np.concatenate(numbers)
+    whole = np.concatenate(numbers)
+    if _apart(parts):
+        return whole
+    first: dict[str, int] = {}
+    films = (film for part in parts for film in part.films)
+    pairs = [(first.setdefault(film, person), person) for film, person in zip(films, whole.tolist(), strict=True)]
+    shared = coo_array((np.ones(len(pairs)), tuple(np.transpose(pairs))), shape=(persons, persons))
+    label = connected_components(shared, directed=False)[1]
+    return np.unique(label[whole], return_inverse=True)[1].astype(np.int64)
 
 
 def gmean(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:

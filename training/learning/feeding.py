@@ -136,7 +136,8 @@ class Feed:
     ) -> None:
         self._train, self._settings, self._seed, self._device, self._team = train, settings, seed, device, team
         self.tasks = train.tasks
-        largest = min(len(train), settings.batch_size + 1)  # a last film alone joins the batch before
+        # A last film alone joins the batch before; balanced mixing shows films several times, so that one may be larger than the split.
+        largest = settings.batch_size + 1
         self._films = place(train.films, largest, device)
         self._ready: SimpleQueue[tuple[Ready, int] | Exception] = SimpleQueue()
         self._free: SimpleQueue[int | None] = SimpleQueue()

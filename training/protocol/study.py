@@ -192,8 +192,7 @@ class Study:
             finished = {f: run for f, run in finished.items() if f not in needed} | done
             sweep(tracking.home, finished)
         for group, units in plan.groups.items():
-            members = [finished[unit.fingerprint] for unit in units if unit.fingerprint in finished]
-            summarise(groups[group], units, members, self.recipe.running.pictures != "none", self.tracking)
+            summarise(groups[group], units, finished, self.recipe.running.pictures != "none", self.tracking)
         if self.recipe.running.keep_weights == "needed":
             for fingerprint, children in plan.children.items():
                 if fingerprint in finished and children <= finished.keys():

@@ -15,7 +15,7 @@ from mlflow.entities import Run
 
 from cxr.tasks import TASKS, by_name
 from training.evaluation import plots
-from training.evaluation.metrics import HEADLINE, Predictions, evaluate, mean_and_sd, pooled
+from training.evaluation.metrics import HEADLINE, Predictions, evaluate, films_of, mean_and_sd, pooled
 from training.evaluation.results import Line, Results, Setting, UnitResult
 from training.protocol.desk import HISTORY
 from training.protocol.plan import Plan
@@ -24,8 +24,11 @@ from training.protocol.unit import Unit
 from training.tracking import Tracking
 
 
-def summarise(group: Run, units: Sequence[Unit], members: Sequence[Run], pictures: bool, tracking: Tracking) -> None:
+def summarise(group: Run, units: Sequence[Unit], finished: Mapping[str, Run], pictures: bool, tracking: Tracking) -> None:
     """Onto the group run, unless it stands there already: "<metric>_mean" and "_sd" over the folds, "pooled_…", how many folds."""
+    done = [unit for unit in units if unit.fingerprint in finished]
+    members = [finished[unit.fingerprint] for unit in done]
+    asked_once = [finished[unit.fingerprint] for unit in done if unit.repeat == min(u.repeat for u in done)]
     figures: dict[str, float] = {"folds": len(members), "folds_missing": len(units) - len(members)}
     measured = sorted({name for run in members for name in run.data.metrics if name.startswith("test_")})
     for name in measured:
@@ -36,7 +39,7 @@ def summarise(group: Run, units: Sequence[Unit], members: Sequence[Run], picture
         return
     with tempfile.TemporaryDirectory() as name:
         for task in by_name(units[0].tasks):
-            together = pooled([read_predictions(tracking, run, task.name, "test") for run in members])
+            together = pooled([read_predictions(tracking, run, task.name, "test") for run in asked_once])
             figures |= {f"pooled_{task.name}_{metric}": value for metric, value in evaluate(task, together).items()}
             if pictures:
                 plots.outcome(task, together, Path(name) / f"pooled-{task.name}.png")
@@ -103,6 +106,10 @@ def _provenance(plan: Plan, recipe: Recipe, finished: Mapping[str, Run]) -> dict
         "device": f"{recipe.device}, {recipe.threads} thread(s) per unit",
         "films": f"{recipe.pipeline.size} px, pipeline {recipe.pipeline.digest()[:12]}",
     }
+    if recipe.tuned:
+        given["tuned"] = (
+            "by the inner loss of MDMT; its rivals train with what was found for it, which need not be the best for them"
+        )
     if members:
         first, last = min(run.info.start_time for run in members), max(run.info.end_time for run in members)
         hours = sum(run.info.end_time - run.info.start_time for run in members) / 3_600_000
@@ -122,10 +129,11 @@ def compare(results: Results) -> list[Line]:
         done = [unit for unit in members if unit.test is not None]
         if not done:
             continue
-        together = pooled([unit.test for unit in done if unit.test is not None])
+        first = min(unit.repeat for unit in done)  # further repeats ask about the same films again
+        parts = [unit.test for unit in done if unit.test is not None and unit.repeat == first]
         folds = {metric: [unit.figures[metric] for unit in done if metric in unit.figures] for metric in HEADLINE}
-        figures, missing = evaluate(TASKS[setting.task], together), len(members) - len(done)
-        lines.append(Line(**asdict(setting), folds=folds, pooled=figures, films=len(together), missing=missing))
+        figures, missing = evaluate(TASKS[setting.task], pooled(parts)), len(members) - len(done)
+        lines.append(Line(**asdict(setting), folds=folds, pooled=figures, films=films_of(parts), missing=missing))
     return lines
 
 

@@ -12,7 +12,9 @@ The loss that stops a training and the loss that is compared are of the same fil
 alike for all settings; the honest figures are those of the outer test films, which no unit of the search has seen.
 
 The first two inner folds run together, because nothing can be said from one; then a trial that is worse than the best one in each is
-stopped. What is found with one backbone holds for all of the recipe's in that fold.
+stopped. What is found with one backbone holds for all of the recipe's in that fold, and what is found for MDMT for its rivals too: STL and
+FT then train with settings that were not searched for them. The report says so; whoever wants to compare them at their best gives each
+experiment `training` of its own.
 """
 
 import copy

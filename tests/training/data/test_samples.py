@@ -27,6 +27,16 @@ def test_a_label_holds_exactly_where_the_row_has_one_of_the_tasks_asked_for(
             assert samples.labels[i, j] == row.get(task, samples.labels[i, j])
 
 
+def test_on_a_mirrored_film_left_is_asked_as_right_and_nothing_is_known_of_what_is_not_learned() -> None:
+    labels = [{"severity": 1, "zone-a": 3, "zone-d": 0}]
+    film, rows, mirrored = [np.zeros((4, 4), np.uint8)], np.array([0]), np.array([True])
+    both = assemble(film, ["f"], labels, ("severity", "zone-a", "zone-d")).labels_of(rows, mirrored)
+    assert [table.tolist() for table in both] == [[[1, 0, 3]], [[True, True, True]]]
+    alone = assemble(film, ["f"], labels, ("severity", "zone-a"))
+    assert alone.labels_of(rows, mirrored)[1].tolist() == [[True, False]]  # what zone A shows there is zone D
+    assert alone.labels_of(rows, ~mirrored)[1].tolist() == [[True, True]]
+
+
 def test_a_key_names_the_sample_wherever_it_stands() -> None:
     films, labels = [np.zeros((2, 2), np.uint8)] * 3, [{}] * 3
     forward = assemble(films, ["a", "b", "c"], labels, []).keys

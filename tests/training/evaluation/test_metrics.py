@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn import metrics as oracle
 
 from cxr.tasks import PROGNOSIS, SEVERITY, Task
+from training.evaluation.bootstrap import intervals
 from training.evaluation.metrics import (
     HEADLINE,
     Predictions,
@@ -19,6 +20,7 @@ from training.evaluation.metrics import (
     confusion,
     evaluate,
     expected_calibration_error,
+    films_of,
     from_counts,
     gmean,
     mean_and_sd,
@@ -220,35 +222,56 @@ def test_calibration_error_is_the_definition_written_out(seed: int, bins: int) -
 def test_pooling_keeps_every_film_with_its_own_answer() -> None:
     parts = [random_predictions(SEVERITY, seed, n) for seed, n in ((0, 8), (1, 12))]
     together = pooled(parts)
+    assert films_of(parts) == 12  # the names are the same
     assert len(together) == 20 and together.films == parts[0].films + parts[1].films
     np.testing.assert_array_equal(together.truth[8:], parts[1].truth)
     np.testing.assert_array_equal(together.probabilities[8:], parts[1].probabilities)
 
 
-def of_persons(patients: list[int] | None, n: int) -> Predictions:
+def of_persons(patients: list[int] | None, n: int, part: int = 0) -> Predictions:
     given_ = random_predictions(PROGNOSIS, n, n)
-    return Predictions(given_.films, given_.truth, given_.probabilities, None if patients is None else np.array(patients))
+    return Predictions(
+        tuple(f"{part}{film}" for film in given_.films),
+        given_.truth,
+        given_.probabilities,
+        None if patients is None else np.array(patients),
+    )
 
 
 def test_pooling_keeps_persons_together_and_those_of_different_folds_apart() -> None:
-    together = pooled([of_persons([0, 0, 1], 3), of_persons([1, 0, 1, 2], 4)])
+    together = pooled([of_persons([0, 0, 1], 3), of_persons([1, 0, 1, 2], 4, 1)])
     assert together.patients is not None and together.patients.tolist() == [0, 0, 1, 3, 2, 3, 4]
 
 
 def test_pooling_counts_one_person_per_film_where_persons_are_not_known() -> None:
-    together = pooled([of_persons([0, 0], 2), of_persons(None, 3), of_persons([0, 0], 2)])
+    together = pooled([of_persons([0, 0], 2), of_persons(None, 3, 1), of_persons([0, 0], 2, 2)])
     assert together.patients is not None and together.patients.tolist() == [0, 0, 1, 2, 3, 4, 4]
-    assert pooled([of_persons(None, 2), of_persons(None, 3)]).patients is None
+    assert pooled([of_persons(None, 2), of_persons(None, 3, 1)]).patients is None
 
 
 @given(numbers=st.lists(st.lists(st.integers(0, 6), min_size=2, max_size=8), min_size=1, max_size=4))
 @settings(max_examples=30, deadline=None)
 def test_two_pooled_films_are_of_one_person_only_if_they_were_in_one_part(numbers: list[list[int]]) -> None:
-    together = pooled([of_persons(own, len(own)) for own in numbers])
+    together = pooled([of_persons(own, len(own), part) for part, own in enumerate(numbers)])
     persons = [(part, person) for part, own in enumerate(numbers) for person in own]
     assert together.patients is not None
     same = together.patients[:, None] == together.patients
     assert same.tolist() == [[a == b for b in persons] for a in persons]
+
+
+def test_people_whose_films_every_fold_tests_are_the_same_people() -> None:
+    folds = [of_persons([0, 0, 1, 2], 4), of_persons([5, 5, 3, 1], 4), of_persons(None, 4)]
+    together = pooled(folds)
+    assert together.patients is not None and together.patients.tolist() == [0, 0, 1, 2] * 3
+    assert films_of(folds) == 4
+    assert pooled([of_persons(None, 3)] * 2).patients.tolist() == [0, 1, 2] * 2  # type: ignore[union-attr]
+    assert films_of([of_persons(None, 3), of_persons(None, 3, 1)]) == 6
+
+
+def test_the_interval_of_films_that_six_folds_test_is_that_of_the_films_once() -> None:
+    once = of_persons(None, 60)
+    alone, six = (intervals(PROGNOSIS, given, draws=200)["acc"] for given in (once, pooled([once] * 6)))
+    assert np.ptp(six) == pytest.approx(np.ptp(alone), rel=0.25)
 
 
 def test_sd_over_folds_is_the_samples() -> None:

@@ -39,6 +39,14 @@ def test_batches_prepared_ahead_are_those_prepared_between_the_steps(mixing: str
     assert sum(all(torch.equal(a, b) for a, b in zip(one, other, strict=True)) for one, other in pairs) >= 9
 
 
+@pytest.mark.parametrize("ahead", [False, True])
+def test_balanced_mixing_may_have_batches_larger_than_the_split(ahead: bool) -> None:
+    samples = tiny_samples(11)
+    with feed(samples, training(mixing="balanced", batch_size=128), ahead) as batches:
+        (ready,) = batches.epoch(1)
+    assert len(ready.films) > len(samples)
+
+
 def test_an_epoch_asked_for_first_is_that_of_a_training_that_came_there() -> None:
     whole, later = list(everything(False)), list(everything(True, first=2))
     assert all(torch.equal(a[0], b[0]) for a, b in zip(whole[-len(later) :], later, strict=True))

@@ -9,6 +9,7 @@ several per patient. Layout after unpacking:
     <root>/dicom_clean/<number>.dcm
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def _row(root: Path, cells: dict[str, str], bounds: tuple[int, int, int]) -> Row
     for column in ("Filename", "Manufacturer", "BrixiaScore", "Subject"):
         if not cells[column]:
             raise ValueError(f"{column} is empty")
-    id = cells["Filename"].removesuffix(".dcm")
+    id = re.sub(r"\.dcm$", "", cells["Filename"], flags=re.IGNORECASE)
     zones = zone_scores(cells["BrixiaScore"])
     stated = cells.get("BrixiaScoreGlobal") or str(sum(zones))
     if stated != str(sum(zones)):

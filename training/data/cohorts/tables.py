@@ -3,7 +3,6 @@
 import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import pandas as pd
 
@@ -58,12 +57,21 @@ def _read(cohort: str, path: Path) -> pd.DataFrame:
         case ".csv":
             return _read_csv(cohort, path)
         case ".xls" | ".xlsx":
-            try:
-                return pd.read_excel(path, dtype=str, keep_default_na=False)
-            except (ValueError, BadZipFile) as error:
-                raise CohortError(cohort, [f"{path.name} is no spreadsheet that can be read: {error}"]) from error
+            return _read_sheet(cohort, path)
         case suffix:
             raise CohortError(cohort, [f"{path.name} has suffix {suffix!r}; allowed: .csv, .xls, .xlsx"])
+
+
+def _read_sheet(cohort: str, path: Path) -> pd.DataFrame:
+    try:
+        # Without a header for pandas: it would give a second column of a name another one, by which nobody could see that there are two.
+        table = pd.read_excel(path, header=None, dtype=str, keep_default_na=False)
+    except Exception as error:  # a damaged or encrypted workbook ends in one of a dozen classes of three packages
+        found = f"{path.name} is no spreadsheet that can be read ({type(error).__name__})"
+        raise CohortError(cohort, [f"{found}; if it opens with a password, save it without one"]) from error
+    if table.empty:
+        raise CohortError(cohort, [f"{path.name} is empty; its first row must name the columns"])
+    return table[1:].set_axis(table.iloc[0].fillna("").astype(str), axis=1)
 
 
 def _read_csv(cohort: str, path: Path) -> pd.DataFrame:
@@ -71,9 +79,13 @@ def _read_csv(cohort: str, path: Path) -> pd.DataFrame:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             header = lines.readline()
             lines.seek(0)
-            rows = list(csv.reader(lines, delimiter=max(SEPARATORS, key=header.count)))
+            reader = csv.reader(lines, delimiter=max(SEPARATORS, key=header.count), strict=True)
+            rows = list(reader)
     except UnicodeDecodeError:
         raise CohortError(cohort, [f"{path.name} is not UTF-8; save it as “CSV UTF-8”"]) from None
+    except csv.Error as error:  # a quote that is never closed takes all that follows into its cell
+        found = f"{path.name} has a quote out of place in or before line {reader.line_num} ({error}); close it, or write it twice"
+        raise CohortError(cohort, [found]) from None
     if not rows:
         raise CohortError(cohort, [f"{path.name} is empty; its first row must name the columns"])
     columns, *body = rows

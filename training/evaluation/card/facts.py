@@ -33,7 +33,7 @@ class CardFacts:
     """One version. `lines` are rows of the honest estimate: scheme, task, films, ACC, F1, G-mean, AUC as text; `films` (role →) counts the
     films of the refit; `temperatures` and `calibrated_on` (films) are by task; `size` is pixels of a side. `cut`, `start` and `loss` say in
     words what of a film the network is shown, what it started from and what was minimised; `along` are titles of tasks that it learnt
-    and does not answer."""
+    and does not answer. Its backbone was picked among `rivals` by the metric `picked_by`."""
 
     name: str
     tasks: Sequence[Task]
@@ -56,6 +56,8 @@ class CardFacts:
     start: str
     loss: str
     along: Sequence[str]
+    rivals: int
+    picked_by: str
 
     @property
     def generated(self) -> bool:

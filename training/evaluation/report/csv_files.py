@@ -60,8 +60,7 @@ def _result(group: Group, names: Sequence[str], known: dict[bytes, dict[str, Ran
     over_folds = [_number(value) for pair in stats for value in (pair or (None, None))]
     if not measured:
         return [*row, ABSENT, *over_folds, *[ABSENT] * (3 * len(FIRST))]
-    together = group.pooled()
-    return [*row, str(len(together)), *over_folds, *_pooled(first.task, together, known)]
+    return [*row, str(group.films), *over_folds, *_pooled(first.task, group.pooled(), known)]
 
 
 def _pooled(task: str, predictions: Predictions, known: dict[bytes, dict[str, Range]]) -> list[str]:

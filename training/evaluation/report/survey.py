@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from cxr.tasks import TASKS
-from training.evaluation.metrics import Predictions, mean_and_sd, pooled
+from training.evaluation.metrics import Predictions, films_of, mean_and_sd, pooled
 from training.evaluation.results import Results, UnitResult
 
 EXPERIMENTS = ("stl-prognosis", "stl-severity", "ft", "ft-severity", "mdmt")
@@ -59,8 +59,16 @@ class Group:
 
     def pooled(self, scaled: bool = False) -> Predictions:
         """All test films of the first repeat (further repeats ask about the same films again); `scaled` by each fold's temperature."""
-        first = min(unit.repeat for unit in self.measured)
-        return pooled([unit.answers(scaled) for unit in self.measured if unit.repeat == first])
+        return pooled([unit.answers(scaled) for unit in self._first_repeat])
+
+    @property
+    def films(self) -> int:
+        """How many films these are."""
+        return films_of([unit.answers() for unit in self._first_repeat])
+
+    @property
+    def _first_repeat(self) -> list[UnitResult]:
+        return [unit for unit in self.measured if unit.repeat == self.measured[0].repeat]
 
 
 def label(unit: UnitResult) -> str:

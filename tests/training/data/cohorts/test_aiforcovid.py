@@ -1,3 +1,4 @@
+import zipfile
 from pathlib import Path
 
 import openpyxl
@@ -174,3 +175,20 @@ def test_a_damaged_csv_is_refused_by_name(tmp_path: Path, content: bytes, messag
 @pytest.mark.parametrize("releases", [(), (0,), (1, 4)])
 def test_releases_that_do_not_exist_are_refused(root: Path, releases: tuple[int, ...]) -> None:
     assert "allowed: one or more of 1, 2, 3" in problems(root, releases=releases)
+
+
+def test_a_column_that_a_workbook_has_twice_is_refused_as_in_a_csv(tmp_path: Path) -> None:
+    write_xlsx(tmp_path / "AIforCOVID.xlsx", [*HEADER, "Prognosis"], ["P_1", "A", "MILD", 65, 0, "SEVERE"])
+    assert "2 columns for Prognosis" in problems(tmp_path, releases=(1,))
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04 no zip", bytes.fromhex("d0cf11e0a1b11ae1") + bytes(600), b""])
+def test_a_workbook_that_cannot_be_read_is_refused_with_what_to_do(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "AIforCOVID.xlsx").write_bytes(content)
+    assert "if it opens with a password, save it without one" in problems(tmp_path, releases=(1,))
+
+
+def test_a_zip_that_is_no_workbook_is_refused_too(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "AIforCOVID.xlsx", "w") as archive:
+        archive.writestr("[Content_Types].xml", "<broken")
+    assert "no spreadsheet that can be read" in problems(tmp_path, releases=(1,))

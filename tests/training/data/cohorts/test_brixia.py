@@ -170,3 +170,15 @@ def test_lost_leading_zeros_never_change_sum_or_category(tmp_path_factory: pytes
     film = brixia.load(write(tmp_path_factory.mktemp("b"), row(score=score, total=str(total)))).rows[0]
     assert film.attributes["zones"] == score.zfill(6)
     assert film.labels["severity"] == severity_category(total)
+
+
+def test_a_quote_that_is_never_closed_takes_no_rows_with_it(tmp_path: Path) -> None:
+    noted = [*COLUMNS, "Note"]
+    rows = [[*row(f"{n}.dcm", subject=f"s{n}"), '"see note' if n == 2 else ""] for n in range(1, 6)]
+    assert "has a quote out of place in or before line 6" in problems(write(tmp_path, *rows, columns=noted))
+    many = [[*row(f"{n}.dcm", subject=f"s{n}"), '"see note' if n == 2 else ""] for n in range(1, 4_000)]
+    assert "has a quote out of place" in problems(write(tmp_path, *many, columns=noted))
+    quoted = [[*row("1.dcm"), '"two\nlines; and a ""word"""'], [*row("2.DCM", subject="s2"), ""]]
+    write(tmp_path, *quoted, columns=noted)
+    (tmp_path / "dicom_clean" / "2.DCM").rename(tmp_path / "dicom_clean" / "2.dcm")
+    assert [film.id for film in brixia.load(tmp_path).rows] == ["1", "2"]

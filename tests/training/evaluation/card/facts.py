@@ -65,5 +65,7 @@ def facts(**changes: object) -> CardFacts:
         "start": "the average of two networks",
         "loss": "cross-entropy",
         "along": (),
+        "rivals": 1,
+        "picked_by": "auc",
     }
     return CardFacts(**(told | changes))
