@@ -5,15 +5,13 @@ file the service is open, and `check_open` lets it be that on loopback only. A p
 loopback (DNS rebinding) is of the same origin for a browser, and known by that name in `Host` alone: `Names` refuses it.
 """
 
-import ipaddress
 import logging
-import re
 from time import monotonic
-from urllib.parse import urlsplit
 
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cxr.loopback import READING, is_from_elsewhere, is_loopback, is_own_name
 from serving.errors import ProblemError, ProblemResponse, problem
 from serving.keys import Key, KeyFileError, KeyRing
 from serving.settings import Settings
@@ -24,8 +22,6 @@ PUBLIC = frozenset({"/", "/docs", "/livez", "/readyz", "/v2/health/live", "/v2/h
 PUBLIC_BELOW = "/page/"
 ADMIN_BELOW = "/admin/"
 BURST = 2  # times the rate
-READING = frozenset({"GET", "HEAD", "OPTIONS"})
-HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")  # of a Host header: name or address, and a port
 
 
 class NotLoopback(RuntimeError):
@@ -42,14 +38,6 @@ def check_open(settings: Settings, host: str) -> None:
         )
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def is_public(path: str) -> bool:
     return path in PUBLIC or path.startswith(PUBLIC_BELOW)
 
@@ -64,14 +52,9 @@ class Names:
 
     def check(self, given: list[str]) -> None:
         """The Host headers of a request. Raises ProblemError `unknown-host`."""
-        if not self._any and not (given and all(map(self._allows, given))):
+        if not self._any and not is_own_name(given, self._listed):
             detail = "Asked under a name that is not this service's. Ask 127.0.0.1 or localhost, or set MDMT_HOSTS to the names it has."
             raise ProblemError("unknown-host", detail)
-
-    def _allows(self, host: str) -> bool:
-        found = HOST.fullmatch(host)
-        name = found[1].lower() if found else ""
-        return is_loopback(name) or name in self._listed
 
 
 class Bucket:
@@ -161,8 +144,5 @@ def charge(request: Request, films: int) -> None:
 
 
 def _from_elsewhere(request: Request) -> bool:
-    """Whether a browser says that a page of another site asks; other clients send neither header."""
-    origin = request.headers.get("origin")
-    if origin is None:
-        return request.headers.get("sec-fetch-site", "none") in ("cross-site", "same-site")
-    return urlsplit(origin).netloc != request.headers.get("host", "")
+    headers = request.headers
+    return is_from_elsewhere(headers.get("host", ""), headers.get("origin"), headers.get("sec-fetch-site"))

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from services.trainer import errors
 from services.trainer.answers import NOTICE
+from services.trainer.callers import Callers
 from services.trainer.driver import Driver, MakeExecutor
 from services.trainer.ledger import Ledger
 from services.trainer.metrics import Metrics
@@ -44,5 +45,6 @@ def create_app(settings: Settings, make_executor: MakeExecutor, at_start: Order 
     app.state.driver, app.state.readiness = driver, readiness
     for routes in (protocols, health):
         app.include_router(routes.router)
+    app.add_middleware(Callers, settings=settings)
     errors.install(app)
     return app

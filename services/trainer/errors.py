@@ -21,6 +21,8 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "still-stopping": (409, "The protocol is still being cancelled"),
     "body-too-large": (413, "The body is too large"),
     "unsupported-media-type": (415, "Unsupported media type"),
+    "unknown-host": (421, "Asked under a name that is not the service's"),
+    "cross-origin": (403, "Asked by a page of another site"),
     "bad-request": (400, "Bad request"),
     "stopping": (503, "The service is being stopped"),
     "tracking-away": (503, "MLflow does not answer"),

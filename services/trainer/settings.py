@@ -41,6 +41,10 @@ class Settings(FromEnvironment):
     alias: str = Field("champion", min_length=1)
     """What the gate moves, and serving follows."""
 
+    trainer_hosts: str = ""
+    """Names that the service is asked under besides loopback's, without ports and with commas between, such as `mdmt.example.org`; any
+    other is refused (421)."""
+
     max_body_bytes: int = Field(1_000_000, ge=1000)
     """Largest submission in bytes, then 413."""
 
@@ -60,6 +64,11 @@ class Settings(FromEnvironment):
     @classmethod
     def _absolute(cls, home: Path) -> Path:
         return home.resolve()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of `trainer_hosts`, in small letters."""
+        return frozenset(name.strip().lower() for name in self.trainer_hosts.split(",") if name.strip())
 
     @property
     def allowed_data(self) -> Path | None:

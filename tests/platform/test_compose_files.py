@@ -156,3 +156,7 @@ def test_gpus_are_reserved_in_an_overlay_only() -> None:
     (device,) = overlay["unit"]["deploy"]["resources"]["reservations"]["devices"]
     assert device["capabilities"] == ["gpu"]
     assert "MDMT_GPUS" in overlay["trainer"]["environment"]
+
+
+def test_the_trainer_is_asked_under_its_service_s_name_whatever_other_names_are_set() -> None:
+    assert SERVICES["trainer"]["environment"]["MDMT_TRAINER_HOSTS"] == "trainer,${MDMT_TRAINER_HOSTS:-}"

@@ -21,7 +21,7 @@ class ProblemBody(BaseModel):
 def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
     """`responses` of a route: these refusals, and those that every route knows."""
     by_status: dict[int | str, dict[str, Any]] = {}
-    for code in (*codes, "not-found", "internal-error"):
+    for code in (*codes, "not-found", "unknown-host", "internal-error"):
         status, title = PROBLEMS[code]
         response = by_status.setdefault(
             status, {"description": "", "content": {MEDIA_TYPE: {"schema": ProblemBody.model_json_schema(), "examples": {}}}}

@@ -14,7 +14,7 @@ from services.trainer.stream import is_over, stream
 LOG_BYTES = 1_000_000
 REFUSALS = (
     "invalid-recipe", "invalid-data", "invalid-request", "body-too-large", "unsupported-media-type", "still-stopping",
-    "tracking-away",
+    "cross-origin", "tracking-away",
 )  # fmt: skip
 router = APIRouter(prefix="/protocols", tags=["protocols"])
 
@@ -49,7 +49,7 @@ def one(id: str, request: Request) -> dict[str, Any]:
 
 @router.delete(
     "/{id}", status_code=202, response_model=Answer, summary="Cancel",
-    responses={200: {"model": Answer, "description": "it is over"}, **problems("unknown-protocol", "tracking-away")},
+    responses={200: {"model": Answer, "description": "it is over"}, **problems("unknown-protocol", "cross-origin", "tracking-away")},
 )  # fmt: skip
 def cancel(id: str, request: Request, response: Response) -> dict[str, Any]:
     """Running units are given back with their last epoch kept; cancelling twice is cancelling once. Submit again to go on."""

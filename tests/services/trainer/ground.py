@@ -71,7 +71,7 @@ def fail(_: Obedient, arguments: Sequence[str]) -> None:
 def service(settings: Settings, does: Callable[[Obedient, Sequence[str]], None]) -> Iterator[TestClient]:
     """The application in this process, with the obedient executor."""
     app = create_app(settings, lambda _, stop: Obedient(stop, does))
-    with TestClient(app) as client:
+    with TestClient(app, base_url="http://127.0.0.1") as client:
         yield client
     assert app.state.driver.join(10)
 
