@@ -3,6 +3,7 @@
 # The database comes first: whatever a finished run names in it lies in the files by then.
 set -eu
 [ $# -eq 1 ] || { echo "usage: docker/backup.sh FOLDER" >&2; exit 2; }
+. "$(dirname "$0")/overlays.sh"
 umask 077
 mkdir -p "$1"
 [ -z "$(ls -A "$1")" ] || { echo "error: $1 is not empty: give another folder for each backup" >&2; exit 1; }

@@ -4,6 +4,7 @@
 set -eu
 [ $# -eq 1 ] || { echo "usage: docker/restore.sh FOLDER" >&2; exit 2; }
 (cd "$1" && sha256sum --quiet --check SHA256SUMS) || { echo "error: $1 is damaged, nothing was changed" >&2; exit 1; }
+. "$(dirname "$0")/overlays.sh"
 docker compose stop trainer serving mlflow
 docker compose up --detach --wait postgres
 docker compose exec -T postgres dropdb --username mdmt --force --if-exists mlflow

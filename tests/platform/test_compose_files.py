@@ -160,3 +160,8 @@ def test_gpus_are_reserved_in_an_overlay_only() -> None:
 
 def test_the_trainer_is_asked_under_its_service_s_name_whatever_other_names_are_set() -> None:
     assert SERVICES["trainer"]["environment"]["MDMT_TRAINER_HOSTS"] == "trainer,${MDMT_TRAINER_HOSTS:-}"
+
+
+@pytest.mark.parametrize("path", [*FILES, "README.md", "Makefile", "docs/operations.md", "docs/cluster.md"])
+def test_no_command_that_is_shown_names_overlays_which_the_next_command_would_drop(path: str) -> None:
+    assert not re.findall(r"docker compose .*-f \S+", (REPO / path).read_text())
