@@ -36,7 +36,9 @@ def submit(
     recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe, or path of a .json file.")],
     data: Annotated[Optional[str], typer.Option(help="Data folder on the service's machine; default: its own.")] = None,  # noqa: UP045
     url: UrlOption = URL,
-    promote: Annotated[bool, typer.Option(help="Whether the new version may become champion.")] = True,
+    promote: Annotated[
+        bool, typer.Option(help="Whether the new version may become champion: as said last before it is registered.")
+    ] = True,
     follow: Annotated[bool, typer.Option("--follow", help="Watch until it is over; exit code 1 unless it finished.")] = False,
 ) -> None:
     """Submit a recipe to the training service. The same recipe again goes on where it was, and does no work twice."""
@@ -46,7 +48,10 @@ def submit(
 
     client = Client(url)
     sent = load_recipe(recipe).model_dump(mode="json") if Path(recipe).suffix == ".json" else recipe
-    answer = client.submit(sent, data, promote)
+    answer, queued = client.submit(sent, data, promote)
+    if not queued:
+        wish = "may become champion" if promote else "will not be promoted"
+        Console().print(f"it was submitted before and goes on; its version {wish}, as asked now", soft_wrap=True)
     if follow:
         _watch(client, answer["id"])
     else:

@@ -11,6 +11,7 @@ from services.trainer.states import OVER
 SECONDS = (5, 60)  # to connect, to answer
 GIVE_UP_SECONDS = 120.0  # following: a service that is restarted is waited for
 LOOK_SECONDS = 1.0
+QUEUED = 202
 
 
 class ServiceRefused(RuntimeError):
@@ -27,8 +28,10 @@ class Client:
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
 
-    def submit(self, recipe: str | dict[str, Any], data: str | None, promote: bool) -> dict[str, Any]:
-        return self._ask("POST", "/protocols", json={"recipe": recipe, "data": data, "promote": promote}).json()  # type: ignore[no-any-return]
+    def submit(self, recipe: str | dict[str, Any], data: str | None, promote: bool) -> tuple[dict[str, Any], bool]:
+        """The protocol, and whether it is queued by this; else it waits or works already, and its `promote` is this one now."""
+        answer = self._ask("POST", "/protocols", json={"recipe": recipe, "data": data, "promote": promote})
+        return answer.json(), answer.status_code == QUEUED
 
     def all(self) -> list[dict[str, Any]]:
         return self._ask("GET", "/protocols").json()  # type: ignore[no-any-return]

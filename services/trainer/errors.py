@@ -19,6 +19,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "not-found": (404, "No such page"),
     "method-not-allowed": (405, "Method not allowed"),
     "still-stopping": (409, "The protocol is still being cancelled"),
+    "registering": (409, "The version is being registered"),
     "body-too-large": (413, "The body is too large"),
     "unsupported-media-type": (415, "Unsupported media type"),
     "unknown-host": (421, "Asked under a name that is not the service's"),

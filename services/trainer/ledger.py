@@ -33,8 +33,9 @@ class Ledger:
             self._protocols = {protocol.id: protocol for protocol in found}
             self._queue = [protocol for protocol in found if protocol.state not in OVER]
 
-    def submit(self, order: Order) -> tuple[Protocol, bool]:
-        """The protocol of this order, and whether it is queued by this call. What runs or waits already is left alone."""
+    def submit(self, order: Order, take_over: bool = False) -> tuple[Protocol, bool]:
+        """The protocol of this order, and whether it is queued by this call. What runs or waits already is left alone, but for whether it
+        promotes with `take_over`: the start of the service must not undo what somebody asked for."""
         records = self._loaded()
         with self._turn:
             if self.stopping.is_set():
@@ -43,6 +44,8 @@ class Ledger:
             if protocol is not None and protocol.state not in OVER:
                 if protocol.cancelled:
                     raise Refused("still-stopping", "Its workers are giving their units back: submit again in some seconds.", 5)
+                if take_over and protocol.order is not None and protocol.order.promote != order.promote:
+                    self._take_over(protocol, order, records)
                 return protocol, False
             if protocol is None or protocol.state != "finished":
                 self._ask(lambda: records.open(order))
@@ -111,6 +114,18 @@ class Ledger:
         """After `stop`: whoever waits in `next` looks again."""
         with self._changed:
             self._changed.notify_all()
+
+    def _take_over(self, protocol: Protocol, order: Order, records: Records) -> None:
+        """MLflow first: what it was not told would be forgotten at the next start. Raises Refused when it is too late."""
+        if protocol.state != "registering":
+            self._ask(lambda: records.open(order))
+            if protocol.take_over(order):
+                return
+        raise Refused(
+            "registering",
+            f"Its version is being registered, with promote={str(not order.promote).lower()} as asked for before. Wait until it is over: "
+            "`mdmt promote` and `mdmt rollback` then move the alias.",
+        )
 
     def _loaded(self) -> Records:
         if self._records is None:

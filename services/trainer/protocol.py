@@ -56,13 +56,24 @@ class Protocol:
         self.forgive = self.state == "failed"
         self.move("queued")
 
+    def take_over(self, order: Order) -> bool:
+        """Whether this is its order now: not from when its version is registered on, which ends with the alias."""
+        with self._lock:
+            taken = self.state != "registering" and self.state not in OVER
+            if taken:
+                self.order, self.submitted = order, now()
+        if taken:
+            self.say("its version may become champion" if order.promote else "its version will not be promoted")
+        return taken
+
     def begin(self, progress: Progress) -> None:
         """The driver has it now."""
         self.progress, self.started, self.registered, self._summary = progress, now(), None, {}
 
     def move(self, state: State, note: str = "") -> None:
         """A change of state, told to everybody."""
-        self.state, self.note, self.waiting_for = state, note, ""
+        with self._lock:
+            self.state, self.note, self.waiting_for = state, note, ""
         if state in OVER:
             self.ended = now()
         self.say(f"{state}{': ' if note else ''}{note}")

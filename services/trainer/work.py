@@ -96,7 +96,7 @@ class Work:
             raise StageFailed(f"no version of {recipe.registered_name!r} has the tags {wanted}: submit the recipe again")
         registered: dict[str, Any] = {"name": recipe.registered_name, "version": version, "promoted": None}
         note = f"version {version} of {recipe.registered_name}"
-        if self._order.promote:
+        if self._promotes():
             try:
                 promoted = promotion.promote(
                     recipe.registered_name,
@@ -124,10 +124,15 @@ class Work:
         versions = {int(version.version) for version in client.search_model_versions(f"name = '{name}'")}
         promoted = before["promoted"]
         aliased = self._settings.alias in client.get_registered_model(name).aliases if versions else False
-        if before["version"] not in versions or (self._order.promote and (promoted is None or (promoted and not aliased))):
+        if before["version"] not in versions or (self._promotes() and (promoted is None or (promoted and not aliased))):
             return False
         self._protocol.registered = before
         return True
+
+    def _promotes(self) -> bool:
+        """As asked for last: that may have been while it worked."""
+        order = self._protocol.order
+        return order is not None and order.promote
 
     def _go_on(self) -> None:
         if self._protocol.stop.is_set():

@@ -14,7 +14,7 @@ from services.trainer.stream import is_over, stream
 LOG_BYTES = 1_000_000
 REFUSALS = (
     "invalid-recipe", "invalid-data", "invalid-request", "body-too-large", "unsupported-media-type", "still-stopping",
-    "cross-origin", "tracking-away",
+    "registering", "cross-origin", "tracking-away",
 )  # fmt: skip
 router = APIRouter(prefix="/protocols", tags=["protocols"])
 
@@ -29,9 +29,9 @@ router = APIRouter(prefix="/protocols", tags=["protocols"])
 )  # fmt: skip
 def submit(submission: Annotated[Submission, Depends(read_submission)], request: Request, response: Response) -> dict[str, Any]:
     """The same recipe on the same data is the same protocol: it is never worked on twice. One that was cancelled or has failed goes on
-    where it was; of one that is finished, what is missing is done again."""
+    where it was; of one that is finished, what is missing is done again. Of one that waits or works `promote` counts as sent last."""
     state = request.app.state
-    protocol, queued = state.ledger.submit(order_from(submission, state.settings))
+    protocol, queued = state.ledger.submit(order_from(submission, state.settings), take_over=True)
     response.status_code = 202 if queued else 200
     response.headers["Location"] = f"/protocols/{protocol.id}"
     return _answer(protocol, request)

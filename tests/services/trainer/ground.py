@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 
 from services.executors.executor import Request, StageFailed, Stopped
 from services.trainer.app import create_app
+from services.trainer.records import Order
 from services.trainer.settings import Settings
 from tests.training.protocol.tiny import tiny_recipe
 from training.data.cohorts.phantom import PhantomSpec
@@ -68,9 +69,11 @@ def fail(_: Obedient, arguments: Sequence[str]) -> None:
 
 
 @contextmanager
-def service(settings: Settings, does: Callable[[Obedient, Sequence[str]], None]) -> Iterator[TestClient]:
+def service(
+    settings: Settings, does: Callable[[Obedient, Sequence[str]], None], at_start: Order | None = None
+) -> Iterator[TestClient]:
     """The application in this process, with the obedient executor."""
-    app = create_app(settings, lambda _, stop: Obedient(stop, does))
+    app = create_app(settings, lambda _, stop: Obedient(stop, does), at_start)
     with TestClient(app, base_url="http://127.0.0.1") as client:
         yield client
     assert app.state.driver.join(10)

@@ -78,8 +78,21 @@ def test_a_recipe_is_submitted_followed_to_its_end_listed_shown_and_its_log_read
     assert log.count("stage: lung U-Net") == 1
 
 
+def test_who_submits_what_is_being_worked_on_hears_what_becomes_of_the_version(url: str, phantom: Path, tmp_path: Path) -> None:
+    file = tmp_path / "recipe.json"
+    file.write_text(recipe_on(phantom, seed=7).model_dump_json())
+    code, said = run("submit", str(file), url=url)
+    assert code == 0 and "submitted before" not in said
+    code, said = run("submit", str(file), "--no-promote", url=url)
+    assert code == 0 and "it was submitted before and goes on; its version will not be promoted, as asked now" in said
+    assert "it was submitted before and goes on; its version may become champion" in run("submit", str(file), url=url)[1]
+    (id,) = [line["id"] for line in Client(url).all() if line["state"] not in ("failed", "cancelled")]
+    Client(url).cancel(id)
+    until(lambda: Client(url).get(id)["state"] == "cancelled")
+
+
 def test_a_protocol_is_cancelled_by_the_first_digits_of_its_id(url: str, phantom: Path) -> None:
-    id = Client(url).submit(submission(recipe_on(phantom, seed=7))["recipe"], None, True)["id"]
+    id = Client(url).submit(submission(recipe_on(phantom, seed=7))["recipe"], None, True)[0]["id"]
     until(lambda: Client(url).get(id)["stage"])
     code, said = run("cancel", id[:6], url=url)
     assert code == 0

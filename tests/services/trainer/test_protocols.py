@@ -8,6 +8,7 @@ import requests
 from fastapi.testclient import TestClient
 from mlflow.entities import Run
 
+from services.trainer.records import Order
 from services.trainer.settings import Settings
 from tests.services.trainer.ground import Obedient, fail, frames, recipe_on, service, state_of, submission, until, wait_for_ever
 from training.tracking import Tracking, default_uri
@@ -56,6 +57,45 @@ def test_a_recipe_is_accepted_once_and_is_a_running_run_with_the_recipe_in_it(
     assert (run.info.status, run.data.tags["mdmt.data"]) == ("RUNNING", str(phantom))
     client = Tracking(default_uri(settings.home), settings.home, ask=False).client
     assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["recipe.json"]
+
+
+def test_whether_a_version_may_become_champion_is_taken_over_while_it_waits_or_works_and_at_the_next_start(
+    waiting: TestClient, settings: Settings, phantom: Path
+) -> None:
+    works, waits = recipe_on(phantom, seed=1), recipe_on(phantom, seed=2)
+    ids = [waiting.post("/protocols", json=submission(recipe)).json()["id"] for recipe in (works, waits)]
+    until(lambda: state_of(waiting, ids[0]) == "preparing")
+    for id, recipe in zip(ids, (works, waits), strict=True):
+        answer = waiting.post("/protocols", json=submission(recipe, promote=False))
+        assert (answer.status_code, answer.json()["id"], answer.json()["promote"]) == (200, id, False)
+        assert records(settings)[id].data.tags["mdmt.promote"] == "false"
+        assert answer.json()["recent"][-1] == "its version will not be promoted"
+    assert [state_of(waiting, id) for id in ids] == ["preparing", "queued"]
+
+
+def test_a_version_that_is_being_registered_is_told_to_be_settled(waiting: TestClient, settings: Settings, phantom: Path) -> None:
+    recipe = recipe_on(phantom)
+    id = waiting.post("/protocols", json=submission(recipe)).json()["id"]
+    until(lambda: state_of(waiting, id) == "preparing")
+    ledger = waiting.app.state.ledger  # type: ignore[attr-defined]
+    ledger.get(id).move("registering")
+    answer = waiting.post("/protocols", json=submission(recipe, promote=False))
+    assert (answer.status_code, answer.json()["code"]) == (409, "registering")
+    assert "promote=true" in answer.json()["detail"]
+    assert waiting.post("/protocols", json=submission(recipe)).status_code == 200
+    assert records(settings)[id].data.tags["mdmt.promote"] == "true"
+
+
+def test_what_the_service_submits_to_itself_at_its_start_does_not_undo_what_was_asked_for(
+    settings: Settings, phantom: Path
+) -> None:
+    recipe = recipe_on(phantom)
+    with service(settings, wait_for_ever) as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        id = client.post("/protocols", json=submission(recipe, promote=False)).json()["id"]
+    with service(settings, wait_for_ever, Order(recipe, phantom, True)) as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        assert client.get(f"/protocols/{id}").json()["promote"] is False
 
 
 def test_cancelling_twice_is_cancelling_once_and_submitting_again_goes_on(
