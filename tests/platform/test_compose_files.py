@@ -165,3 +165,11 @@ def test_the_trainer_is_asked_under_its_service_s_name_whatever_other_names_are_
 @pytest.mark.parametrize("path", [*FILES, "README.md", "Makefile", "docs/operations.md", "docs/cluster.md"])
 def test_no_command_that_is_shown_names_overlays_which_the_next_command_would_drop(path: str) -> None:
     assert not re.findall(r"docker compose .*-f \S+", (REPO / path).read_text())
+
+
+def test_the_trainer_moves_the_alias_that_serving_follows_and_serving_can_be_told_another_model() -> None:
+    from serving.settings import Settings
+
+    served, trained = SERVICES["serving"]["environment"], SERVICES["trainer"]["environment"]
+    assert trained["MDMT_ALIAS"] == served["MDMT_ALIAS"] == f"${{MDMT_ALIAS:-{Settings.model_fields['alias'].default}}}"
+    assert served["MDMT_MODEL_NAME"] == f"${{MDMT_MODEL_NAME:-{Settings.model_fields['model_name'].default}}}"
