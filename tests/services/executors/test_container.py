@@ -119,6 +119,19 @@ def test_units_log_in_with_an_account_of_their_own_where_there_is_one(monkeypatc
     assert [request.environment[name] for name in names] == ["promoter", "p"]
 
 
+def test_a_stage_logs_in_as_the_service_does_and_its_environment_shows_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """docs/operations.md says so to operators."""
+    for name, value in zip((*OF_UNITS, *OF_UNITS.values()), ("promoter", "p", "trainer", "t"), strict=True):
+        monkeypatch.setenv(name, value)
+    engine = Stages()
+    ContainerExecutor(1, tmp_path, ContainerSettings(), stack="test", engine=engine).stage(["prepare", "--recipe", "demo"])
+    (stage,) = engine.started
+    assert [stage["environment"][name] for name in OF_UNITS] == ["promoter", "p"]
+    assert not stage["environment"].keys() & set(OF_UNITS.values())
+
+
 def test_only_the_stage_that_makes_bundles_has_what_signs_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     private, _ = new_key()
     (tmp_path / "signing.key").write_text(private)
