@@ -206,7 +206,7 @@ def serve(
     name: Annotated[str, typer.Option(help="Registered model.")] = "mdmt",
     alias: Annotated[str, typer.Option()] = "champion",
     host: Annotated[str, typer.Option()] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, help="0: any free port.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8000,
     answer: Annotated[
         list[Path] | None, typer.Option(help="Post this file to /predict, print the answer, stop. Repeatable.")
     ] = None,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +104,21 @@ def test_wrong_usage_exits_with_2(tmp_path: Path) -> None:
     assert runner.invoke(mdmt.app, ["run", "--recipee", "demo"]).exit_code == 2
     assert runner.invoke(mdmt.app, ["run", "--workers", "0"]).exit_code == 2
     assert runner.invoke(mdmt.app, ["promot"]).exit_code == 2
+    for verb in ("ui", "serve", "trainer", "launcher"):
+        assert runner.invoke(mdmt.app, [verb, "--port", "99999"]).exit_code == 2
+
+
+def test_a_port_that_is_taken_and_a_folder_that_cannot_be_written_are_named_in_a_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run("trainer", "--port", str(port), home=tmp_path)
+    assert result.returncode == 1
+    assert f"error: cannot listen on 127.0.0.1, port {port}: " in result.stderr and "Address already in use" in result.stderr
+    assert "--port" in result.stderr and "Traceback" not in result.stderr
+    result = run("phantom", "--folder", "/proc/x", home=tmp_path)
+    assert result.returncode == 1
+    assert "error: cannot write /proc/x: No such file or directory" in result.stderr
+    assert "--folder" in result.stderr and "Traceback" not in result.stderr
 
 
 def test_a_message_is_printed_as_it_is_whatever_brackets_it_has(tmp_path: Path) -> None:

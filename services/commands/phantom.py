@@ -9,6 +9,10 @@ import typer
 from rich.console import Console
 
 
+class CannotWrite(RuntimeError):
+    """The cohort or its contact sheet cannot be written where it should be."""
+
+
 def phantom(
     folder: Annotated[Path, typer.Option(help="Where the cohort is written.")] = Path("state/phantom"),
     full: Annotated[
@@ -38,8 +42,14 @@ def phantom(
     model = {"films_per_subject": films_per_subject, "loading": loading, "link": link, "seed": seed}
     out = Console(width=None if sys.stdout.isatty() else 165)
     spec = PhantomSpec(**model) if full else PhantomSpec.small(**sizes, **model)
-    with bar(out, "phantom films") as progress:
-        report = generate(folder, spec, workers, progress)
-    out.print(phantom_report(report))
-    if sheet:
-        contact_sheet(spec, sheet)
+    try:
+        with bar(out, "phantom films") as progress:
+            report = generate(folder, spec, workers, progress)
+        out.print(phantom_report(report))
+        if sheet:
+            contact_sheet(spec, sheet)
+    except OSError as error:
+        place = error.filename or folder
+        raise CannotWrite(
+            f"cannot write {place}: {error.strerror or error}; name another place with --folder or --sheet"
+        ) from error

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -27,6 +28,10 @@ LOGGING = log_lines({"services": "INFO", "training": "INFO", "uvicorn": "WARNING
 log = logging.getLogger(__name__)
 
 
+class CannotListen(RuntimeError):
+    """The address is taken, or is none of this machine's."""
+
+
 class _Server(uvicorn.Server):
     """Begins to put the work down when the signal comes, not after the last request."""
 
@@ -44,8 +49,8 @@ class _Server(uvicorn.Server):
 def serve(settings: Settings, host: str, port: int, listening: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT. With port 0 the system chooses; `listening` is told the base URL once it can be connected to.
 
-    Raises RecipeError and Refused when the recipe of the settings cannot be worked on, BadKey for a key to sign with that is none. Ends
-    the process, with code 0.
+    Raises RecipeError and Refused when the recipe of the settings cannot be worked on, BadKey for a key to sign with that is none,
+    CannotListen. Ends the process, with code 0.
     """
     signing_key()  # now, and not when everything is trained
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the server listens to it, and after that
@@ -56,13 +61,24 @@ def serve(settings: Settings, host: str, port: int, listening: Callable[[str], N
         app, host=host, port=port, access_log=False, log_config=LOGGING, timeout_graceful_shutdown=HTTP_SECONDS,
         server_header=False,
     )  # fmt: skip
-    socket = config.bind_socket()
-    socket.listen(config.backlog)
-    listening(f"http://{f'[{host}]' if ':' in host else host}:{socket.getsockname()[1]}")
+    listener = _bound(config)
+    listener.listen(config.backlog)
+    listening(f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}")
     server = _Server(config, app.state.ledger.stop)
     with suppress(SystemExit, KeyboardInterrupt):  # uvicorn hands the signal on when it has ended
-        server.run(sockets=[socket])
+        server.run(sockets=[listener])
     _put_down(app, server)
+
+
+def _bound(config: uvicorn.Config) -> socket.socket:
+    """uvicorn would end the process with a code of its own."""
+    try:
+        return config.bind_socket()
+    except SystemExit as ended:
+        raise CannotListen(
+            f"cannot listen on {config.host}, port {config.port}: {ended.__context__}; stop what listens there, or give another --host or "
+            "--port (0: any free port)"
+        ) from ended
 
 
 def _put_down(app: FastAPI, server: _Server) -> None:
