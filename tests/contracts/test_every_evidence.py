@@ -1,4 +1,4 @@
-"""What every network says about why: the closed form is Grad-CAM as autograd computes it, for all 18 backbones."""
+"""What every network says about why: the closed form is Grad-CAM as autograd computes it, for every backbone."""
 
 import numpy as np
 import pytest

@@ -10,6 +10,7 @@ import pytest
 
 from training import imagenet
 from training.imagenet import WeightsNotFound, WeightsRefused, digest, entries, find, install, is_here, origin, verify
+from training.learning.backbones import NAMES
 from training.protocol.recipes import EIGHTEEN
 
 OTHER = "resnet18"
@@ -24,8 +25,8 @@ def placed(folder: Path, name: str, content: bytes = b"weights", file: str | Non
     return target
 
 
-def test_the_manifest_lists_the_eighteen_with_address_licence_and_size() -> None:
-    assert set(entries()) == set(EIGHTEEN)
+def test_the_manifest_lists_every_backbone_with_address_licence_and_size() -> None:
+    assert set(EIGHTEEN) <= set(entries()) == set(NAMES)
     for name, entry in entries().items():
         assert entry.url.startswith("https://") and entry.url.endswith(entry.file), name
         assert entry.licence and entry.source and entry.parameters > 1e6

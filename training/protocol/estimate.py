@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from mlflow.entities import Run
 
@@ -18,6 +19,7 @@ from training.protocol.unit import Unit
 from training.settings import Training
 
 COSTS = Path(__file__).with_name("costs.json")
+Table = Mapping[str, Any]  # of `costs.json`
 Measured = Mapping[tuple[str, int, str], float]  # (backbone, size, device) → seconds per film and epoch
 
 
@@ -25,8 +27,8 @@ Measured = Mapping[tuple[str, int, str], float]  # (backbone, size, device) → 
 class Estimate:
     """`counts`: (experiment, scheme, subset) → (units in the tables, of which new: not counted in a row above). Hours are of one worker,
     `critical` those of the longest chain of units that start from each other: more workers cannot be faster. Backbones that nobody has
-    measured on the recipe's device are `unknown`, and count with the hours of one CPU thread. `sources` says where costs come from. `alone`
-    are the hours if no unit were shared between tables."""
+    measured on the recipe's device are `unknown`, and count with the hours of one CPU thread. `sources` says where costs come from, and
+    which backbones have none. `alone` are the hours if no unit were shared between tables."""
 
     counts: dict[tuple[str, str, str], tuple[int, int]]
     units: int
@@ -54,14 +56,14 @@ def expected_seconds(units: Iterable[Unit], known: Measured) -> dict[str, float]
     """Fingerprint → what a unit will take, halfway between its earliest and its latest end: to plan by, not to promise.
 
     Where only some backbones of a size and device are measured, the committed costs of the others are scaled by how much faster the
-    measured ones were, so that all are of one machine.
+    measured ones were, so that all are of one machine. What is in no committed table says nothing of the machine's speed.
     """
     members, table = list(units), json.loads(COSTS.read_text())
     one_each = {(unit.backbone.name, unit.size, unit.device): unit for unit in members}
     of_a_cpu = {key: _of_a_cpu(unit, table) for key, unit in one_each.items()}
     ratios: dict[tuple[int, str], list[float]] = defaultdict(list)
     for key, cost in of_a_cpu.items():
-        if key in known:
+        if key in known and key[0] in table["milliseconds"]:
             ratios[key[1:]].append(known[key] / cost)
     costs = {key: known.get(key) or cost * median(ratios[key[1:]] or [1.0]) for key, cost in of_a_cpu.items()}
     return {unit.fingerprint: films_through(unit) * costs[unit.backbone.name, unit.size, unit.device] for unit in members}
@@ -96,9 +98,6 @@ def estimate(plan: Plan, known: Measured) -> Estimate:
     while link:
         chain.append(plan.distinct[link].title)
         link = before[link]
-    told = sum(cost is not None for cost in own.values())
-    sources = [f"{told} backbone(s) from finished units in MLflow"] if told else []
-    sources += [f"{len(own) - told} from costs.json: one thread of {table['cpu']}"] if told < len(own) else []
     return Estimate(
         counts={key: (row["all"], row["new"]) for key, row in counts.items()},
         units=len(plan.units),
@@ -107,16 +106,31 @@ def estimate(plan: Plan, known: Measured) -> Estimate:
         critical=critical,
         chain=tuple(reversed(chain)),
         unknown=tuple(sorted(name for name, unit in one_each.items() if own[name] is None and unit.device != "cpu")),
-        sources=tuple(sources),
+        sources=_sources(own, table),
         alone=(sum(hours[unit.fingerprint][0] for unit in plan.units), sum(hours[unit.fingerprint][1] for unit in plan.units)),
     )
 
 
-def _of_a_cpu(unit: Unit, table: dict[str, dict[str, dict[str, dict[str, float]]]]) -> float:
-    """Seconds per training film and epoch of one CPU thread, from the committed table; between sizes cost grows as the area."""
-    sizes = table["milliseconds"][unit.backbone.name]
-    near = min(sizes, key=lambda size: abs(int(size) - unit.size))
-    return sizes[near]["train"] / 1000 * (unit.size / int(near)) ** 2
+def _of_a_cpu(unit: Unit, table: Table) -> float:
+    """Seconds per training film and epoch of one CPU thread, from the committed table; between sizes cost grows as the area.
+
+    A backbone that is not in the table counts as the median of those that are: `_sources` says so.
+    """
+    listed = table["milliseconds"]
+    rows = [listed[unit.backbone.name]] if unit.backbone.name in listed else list(listed.values())
+    near = min(rows[0], key=lambda size: abs(int(size) - unit.size))
+    return median(row[near]["train"] for row in rows) / 1000 * (unit.size / int(near)) ** 2
+
+
+def _sources(own: Mapping[str, float | None], table: Table) -> tuple[str, ...]:
+    """Where the costs of backbones come from: `own` are those from finished units."""
+    told = [name for name, cost in own.items() if cost is not None]
+    listed = [name for name in own if name not in told and name in table["milliseconds"]]
+    guessed = sorted(set(own) - {*told, *listed})
+    sources = [f"{len(told)} backbone(s) from finished units in MLflow"] if told else []
+    sources += [f"{len(listed)} from costs.json: one thread of {table['cpu']}"] if listed else []
+    sources += [f"the median of costs.json for what is not in it: {', '.join(guessed)}"] if guessed else []
+    return tuple(sources)
 
 
 def _hours(unit: Unit, cost: float) -> tuple[float, float]:

@@ -1,6 +1,8 @@
-"""What a plan will take: counted exactly, and computed from measured costs that are there for every backbone."""
+"""What a plan will take: counted exactly, and computed from measured costs, which are there for every backbone of the paper."""
 
 import json
+from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -8,14 +10,15 @@ from tests.training.protocol.plans import RELEASES, plan, recipe
 from training.learning.backbones import NAMES
 from training.protocol.estimate import COSTS, estimate, expected_seconds
 from training.protocol.recipe import BackboneChoice
+from training.protocol.recipes import EIGHTEEN
 from training.settings import Training
 
 BACKBONE = "shufflenet_v2_x0_5"
 COST = json.loads(COSTS.read_text())["milliseconds"]
 
 
-def test_the_committed_costs_name_every_backbone_and_are_plausible() -> None:
-    assert COST.keys() == set(NAMES)
+def test_the_committed_costs_name_every_backbone_of_the_paper_and_are_plausible() -> None:
+    assert set(EIGHTEEN) <= COST.keys() <= set(NAMES)
     for sizes in COST.values():
         assert 0 < sizes["64"]["evaluate"] < sizes["64"]["train"] < sizes["224"]["train"]
 
@@ -68,6 +71,29 @@ def test_a_unit_is_expected_to_end_halfway_and_unmeasured_backbones_are_scaled_t
     assert twice == pytest.approx({fingerprint: 2 * seconds for fingerprint, seconds in plain.items()})
     elsewhere = expected_seconds(units, {(BACKBONE, 64, "cuda"): 9.0})
     assert elsewhere == plain
+
+
+def test_a_backbone_that_is_not_in_the_committed_costs_counts_as_their_median_and_the_plan_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {name: sizes for name, sizes in COST.items() if name != BACKBONE}
+    (tmp_path / "costs.json").write_text(json.dumps(json.loads(COSTS.read_text()) | {"milliseconds": kept}))
+    monkeypatch.setattr("training.protocol.estimate.COSTS", tmp_path / "costs.json")
+    other = BackboneChoice(name="resnet18", weights="scratch")
+    given = plan(recipe(backbones=(BackboneChoice(name=BACKBONE, weights="scratch"), other), experiments=("stl-prognosis",)))
+    units = list(given.distinct.values())
+    expected = expected_seconds(units, {})
+    middle, own = median(sizes["64"]["train"] for sizes in kept.values()), COST["resnet18"]["64"]["train"]
+    assert sum(expected[u.fingerprint] for u in units if u.backbone.name == BACKBONE) == pytest.approx(
+        middle / own * sum(expected[u.fingerprint] for u in units if u.backbone == other)
+    )
+    found = estimate(given, {})
+    assert sum(expected.values()) == pytest.approx(1800 * sum(found.hours))
+    assert found.sources[0].startswith("1 from costs.json") and found.sources[1:] == (
+        f"the median of costs.json for what is not in it: {BACKBONE}",
+    )
+    measured = expected_seconds(units, {(BACKBONE, 64, "cpu"): 9.0})
+    assert all(measured[u.fingerprint] == expected[u.fingerprint] for u in units if u.backbone == other)  # no ratio to a guess
 
 
 def test_a_recipe_without_experiments_takes_no_hours() -> None:
