@@ -19,6 +19,7 @@ from training import runs
 from training.evaluation.metrics import mean_and_sd
 from training.evaluation.results import Line
 from training.gate import Check, check_against, check_version
+from training.protocol.experiments import in_order
 from training.protocol.recipe import SERVED, BackboneChoice, Recipe, RecipeError
 from training.tracking import Tracking
 
@@ -61,7 +62,8 @@ class Promotion(BaseModel):
 
 def pick(recipe: Recipe, lines: Sequence[Line]) -> BackboneChoice:
     """The backbone whose MDMT networks have the highest mean of `recipe.pick` on the headline task over the first scheme's folds, all
-    releases of the data. One that lacks folds is none of the candidates: the best of its folds would speak for all of them."""
+    releases of the data. One that lacks folds is none of the candidates: the best of its folds would speak for all of them. RecipeError says
+    what to do where there are none."""
     asked = [
         line for line in lines
         if (line.experiment, line.subset, line.scheme) == recipe.served_group and line.task == recipe.headline
@@ -75,9 +77,24 @@ def pick(recipe: Recipe, lines: Sequence[Line]) -> BackboneChoice:
             "on with them, `--forgive` tries those again that failed"
         )
     if not candidates:
-        raise RecipeError(f"recipe {recipe.name!r} has no {SERVED!r} result on task {recipe.headline!r} to pick from")
+        raise RecipeError(
+            f"recipe {recipe.name!r} has no {SERVED!r} result on task {recipe.headline!r} to pick from: {_what_is_lacking(recipe)}"
+        )
     best = max(candidates, key=lambda line: (mean_and_sd(line.folds[recipe.pick])[0], line.backbone))
     return next(b for b in recipe.backbones if (b.name, b.weights) == (best.backbone, best.weights))
+
+
+def _what_is_lacking(recipe: Recipe) -> str:
+    planned = [experiment.name for experiment in in_order(recipe.experiments, recipe.known_experiments)]
+    if SERVED not in planned:
+        return (
+            f"what is registered is the experiment named {SERVED!r}, and the recipe has {', '.join(planned) or 'none'}. Add {SERVED!r} to "
+            f"its experiments; an own experiment of that name takes the place of the paper's, with the tasks that it is to answer"
+        )
+    learned = recipe.known_experiments[SERVED].tasks
+    if recipe.headline not in learned:
+        return f"{SERVED!r} learns {', '.join(learned)}; set headline to one of these"
+    return "finish `mdmt run` of this recipe first"
 
 
 def promote(

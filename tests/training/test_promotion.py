@@ -15,6 +15,7 @@ from tests.training.test_registry import FRESH, LITE, SMALL, line, recipe
 from training import promotion, runs
 from training.gate import FOLDS
 from training.promotion import GateClosed, history, pick, promote, rollback
+from training.protocol.experiments import Experiment
 from training.protocol.recipe import RecipeError
 from training.tracking import Tracking, default_uri
 
@@ -43,6 +44,26 @@ def test_other_experiments_schemes_and_tasks_have_no_say() -> None:
 def test_a_recipe_without_a_result_to_pick_from_is_refused() -> None:
     with pytest.raises(RecipeError, match="no 'mdmt' result on task 'prognosis'"):
         pick(recipe(), [line(SMALL, [0.9], experiment="ft"), line(SMALL, [])])
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({}, "finish `mdmt run` of this recipe first"),
+        (
+            {"experiments": ("mdmt-four",)},
+            "is the experiment named 'mdmt', and the recipe has mdmt-four. Add 'mdmt' to its experiments; an own experiment of that name",
+        ),
+        (
+            {"experiments": ("mdmt", "mdmt-four"), "headline": "age"},
+            "'mdmt' learns prognosis, severity; set headline to one of these",
+        ),
+    ],
+)
+def test_a_refusal_to_pick_says_what_to_do(changes: dict[str, object], what: str) -> None:
+    four = Experiment(name="mdmt-four", title="four", tasks=("prognosis", "severity", "age"))
+    with pytest.raises(RecipeError, match=what):
+        pick(recipe(own_experiments=(four,), **changes), [line(SMALL, [0.9], experiment="mdmt-four")])
 
 
 @pytest.fixture(scope="module")
