@@ -2,11 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AfterValidator, AliasChoices, Field, field_validator
 
 from cxr.environment import FromEnvironment
+from services.executors import choice
 
 
 class Settings(FromEnvironment):
@@ -23,8 +24,8 @@ class Settings(FromEnvironment):
     stack: str = Field("mdmt", pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
     """Name of this installation: it goes on with its own protocols only, and touches its own containers only."""
 
-    executor: Literal["process", "container", "cluster"] = "process"
-    """Where units are trained."""
+    executor: Annotated[str, AfterValidator(choice.known)] = "process"
+    """Where units are trained: process, container or cluster."""
 
     slots: int = Field(os.cpu_count() or 1, ge=1, le=4096)
     """Units that may run at the same time; also processes that prepare films."""

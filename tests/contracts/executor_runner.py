@@ -1,4 +1,4 @@
-"""`python -m tests.contracts.executor_runner FOLDER SLOTS KIND [STACK IMAGE]`: an executor over jobs, in a process that may be killed.
+"""`python -m tests.contracts.executor_runner FOLDER SLOTS KIND [WHERE IMAGE]`: an executor over jobs, in a process that may be killed.
 
 FOLDER holds jobs.json; every event is appended to its journal.jsonl, the last line says what became of the whole. SIGTERM stops it.
 """
@@ -11,24 +11,19 @@ from pathlib import Path
 from threading import Event as Flag
 
 from services.executors.executor import Stopped
-from tests.contracts.cluster_place import Tasks
-from tests.contracts.executor_places import Containers, Processes
+from tests.contracts.places import place_of
 from tests.journeys.under_fire.ground import Ground
 from tests.journeys.under_fire.runner import schedule_of
 from training.protocol.job import Job
 from training.tracking import Tracking
 
 
-def main(folder: Path, slots: int, kind: str, stack: str = "", image: str = "") -> None:
+def main(folder: Path, slots: int, kind: str, where: str = "", image: str = "") -> None:
     given = json.loads((folder / "jobs.json").read_text())
     jobs = [Job.model_validate(row) for row in given]
     tracking = Tracking(jobs[0].tracking_uri, jobs[0].home, ask=False)
     finished = tracking.finished()
-    place = {
-        "process": lambda: Processes(folder),
-        "cluster": lambda: Tasks(stack or None),
-        "container": lambda: Containers(image, stack=stack),
-    }[kind]()
+    place = place_of(kind, folder, where, image)
     stop = Flag()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with (folder / "journal.jsonl").open("a", buffering=1) as journal:

@@ -17,17 +17,17 @@ from typing import Any
 
 import pytest
 
+from services.executors.choice import KINDS
 from services.executors.cluster_connection import disconnect
 from services.executors.executor import NoSuchDevice, Request
-from tests.contracts.cluster_place import Tasks
 from tests.contracts.executor_places import Containers, Processes, Started, contract_image, no_engine
+from tests.contracts.places import Place, place_of
 from tests.journeys.under_fire.ground import ROOT, Ground, Tally, events, family, film_store, unit
 from training.protocol.claims import ClaimTable
 from training.protocol.job import Job
 from training.protocol.unit import Unit
 from training.tracking import Tracking, default_uri
 
-Place = Processes | Containers | Tasks
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # a worker of any kind starts in seconds
 
 
@@ -37,16 +37,15 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield name
 
 
-@pytest.fixture(params=["process", "container", "cluster"])
+@pytest.fixture(params=KINDS)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    image = ""
     if request.param == "container":
         if why := no_engine():
             pytest.skip(why)
-        here: Place = Containers(request.getfixturevalue("image"))
-    elif request.param == "cluster":
-        here = Tasks()
-    else:
-        here = Tasks() if request.param == "cluster" else Processes(tmp_path)
+        image = request.getfixturevalue("image")
+    here = place_of(request.param, tmp_path, image=image)
+    assert here.name == request.param  # the runner makes it anew by this name
     yield here
     here.tidy()
     if "ray" in sys.modules:  # else this would import it, without the settings that `connect` makes first

@@ -7,10 +7,12 @@ from threading import Event
 import pytest
 
 from cxr.environment import BadSetting
-from services.executors.choice import make_executor
+from services.executors.choice import KINDS, make_executor
 from services.executors.container import ContainerExecutor
 from services.executors.container_settings import ContainerSettings
 from services.executors.process import ProcessExecutor
+from services.trainer.settings import Settings
+from tests.contracts.places import PLACES, place_of
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,23 @@ def test_an_executor_is_made_by_its_name_and_asks_nobody_for_it(monkeypatch: pyt
     assert isinstance(make_executor(Asked("container"), Event()), ContainerExecutor)
     with pytest.raises(ValueError, match="no executor 'slurm'; allowed: process, container, cluster"):
         make_executor(Asked("slurm"), Event())
+
+
+def test_the_service_may_be_told_every_kind_and_refuses_others_by_name() -> None:
+    assert [Settings(executor=kind).executor for kind in KINDS] == list(KINDS)
+    with pytest.raises(ValidationError, match=r"executor\n.*no executor 'slurm'; allowed: process, container, cluster"):
+        Settings(executor="slurm")
+
+
+def test_the_contract_of_executors_has_a_place_for_every_kind_and_tries_none_in_place_of_another(tmp_path: Path) -> None:
+    assert tuple(PLACES) == KINDS
+    with pytest.raises(ValueError, match="nowhere to try executor 'slurm'; there is a place for process, container, cluster"):
+        place_of("slurm", tmp_path)
+
+
+def test_a_kind_that_is_added_here_is_allowed_by_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.executors.choice.KINDS", (*KINDS, "slurm"))
+    assert Settings(executor="slurm").executor == "slurm"
 
 
 def test_gpus_are_a_number_or_names(monkeypatch: pytest.MonkeyPatch) -> None:
