@@ -4,7 +4,6 @@ The paper trains its U-Net on other people's masks (section 3.1), and people dra
 kind its mask is; pooling them would teach the average of both, which nobody drew.
 """
 
-import csv
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from cxr.intensity import to_gray8
 from cxr.reading import read
 from training.data.cohort import CohortError
 
+NAME = "lung-masks"
 BEHIND_HEART = "lung incl. the part behind the heart"
 WITHOUT_HEART = "lung without the heart"
 # Every spelling that data sets use. An unlisted one is refused: a guess here would silently mix two kinds of lung.
@@ -29,6 +29,7 @@ SPELLINGS: Mapping[str, str] = {
     "lung fields without heart (classical)": WITHOUT_HEART,
 }
 COLUMNS = ("id", "image", "mask", "patient_id", "definition")
+OPTIONAL = ("second_mask", "dataset", "view")
 
 
 @dataclass(frozen=True)
@@ -66,37 +67,46 @@ class PairArrays:
 
 
 def read_pairs(root: Path) -> tuple[LungPair, ...]:
-    """`root`/pairs.csv (columns COLUMNS, and if there are any "second_mask", "dataset" and "view"; paths relative to `root`) → pairs sorted
-    by id. CohortError lists all that is wrong.
+    """`root`/pairs.csv (columns COLUMNS, and if there are any those of OPTIONAL; paths relative to `root`) → pairs sorted by id.
+    CohortError lists all that is wrong.
     """
+    from training.data.cohorts.tables import read_table, records  # pandas: recipes know kinds of lung from here and do not wait for it
+
     table = root / "pairs.csv"
     if not table.is_file():
-        raise CohortError("lung-masks", [f"{table} is not there; needed: a CSV file with the columns {', '.join(COLUMNS)}"])
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
-        missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
-        if missing:
-            raise CohortError("lung-masks", [f"pairs.csv lacks the column {column!r}" for column in missing])
-        listed = list(rows)
-    problems = [f"{name}: listed {n} times; once is allowed" for name, n in Counter(r["id"] for r in listed).items() if n > 1]
+        raise CohortError(NAME, [f"{table} is not there; needed: a CSV file with the columns {', '.join(COLUMNS)}"])
+    listed = list(records(read_table(NAME, table, COLUMNS, OPTIONAL)))
+    times = Counter(cells["id"] for _, cells in listed if cells["id"])
+    problems = [f"{name}: listed {n} times; once is allowed" for name, n in times.items() if n > 1]
     pairs = []
-    for row in listed:
-        given = row["definition"].strip()
-        pair = LungPair(
-            id=row["id"], image=root / row["image"], mask=root / row["mask"], patient=row["patient_id"].strip(),
-            definition=SPELLINGS.get(given, ""), second=root / second if (second := row.get("second_mask")) else None,
-            source=(row.get("dataset") or "").strip(), view=(row.get("view") or "").strip(),
-        )  # fmt: skip
-        files = [("image", pair.image), ("mask", pair.mask), *([("second mask", pair.second)] if pair.second else [])]
-        problems += [f"{pair.id}: {kind} {path.relative_to(root)} is missing" for kind, path in files if not path.is_file()]
-        if not pair.patient:
-            problems.append(f"{pair.id}: patient_id is empty; a key per person keeps their films together")
-        if not pair.definition:
-            problems.append(f"{pair.id}: definition {given!r} is unknown; allowed: {', '.join(map(repr, SPELLINGS))}")
-        pairs.append(pair)
+    for number, cells in listed:
+        if empty := [column for column in COLUMNS if column != "patient_id" and not cells[column]]:
+            problems.append(f"pairs.csv row {number}: nothing in {', '.join(empty)}; every pair has {', '.join(COLUMNS)}")
+            continue
+        pairs.append(_pair(root, cells))
+        problems += _problems(root, pairs[-1], cells["definition"])
     if problems or not pairs:
-        raise CohortError("lung-masks", problems or ["pairs.csv has no rows"])
+        raise CohortError(NAME, problems or ["pairs.csv has no rows"])
     return tuple(sorted(pairs, key=lambda pair: pair.id))
+
+
+def _pair(root: Path, cells: Mapping[str, str]) -> LungPair:
+    return LungPair(
+        id=cells["id"], image=root / cells["image"], mask=root / cells["mask"], patient=cells["patient_id"],
+        definition=SPELLINGS.get(cells["definition"], ""), second=root / second if (second := cells.get("second_mask")) else None,
+        source=cells.get("dataset", ""), view=cells.get("view", ""),
+    )  # fmt: skip
+
+
+def _problems(root: Path, pair: LungPair, definition: str) -> list[str]:
+    """Files that are not there, a patient without a key, a `definition` that means no kind of lung."""
+    files = [("image", pair.image), ("mask", pair.mask), *([("second mask", pair.second)] if pair.second else [])]
+    problems = [f"{pair.id}: {kind} {path.relative_to(root)} is missing" for kind, path in files if not path.is_file()]
+    if not pair.patient:
+        problems.append(f"{pair.id}: patient_id is empty; a key per person keeps their films together")
+    if not pair.definition:
+        problems.append(f"{pair.id}: definition {definition!r} is unknown; allowed: {', '.join(map(repr, SPELLINGS))}")
+    return problems
 
 
 def split_pairs(pairs: Sequence[LungPair], seed: int, val: float = 0.15, test: float = 0.15) -> PairSplit:
@@ -149,7 +159,7 @@ def _squeezed(pair: LungPair, path: Path, shape: tuple[int, ...], size: int) -> 
         mask = stored.convert("L")
     if mask.size != shape[::-1]:
         name = "mask" if path == pair.mask else "second mask"
-        raise CohortError("lung-masks", [f"{pair.id}: the {name} is {mask.size}, its film {shape[::-1]} (width, height)"])
+        raise CohortError(NAME, [f"{pair.id}: the {name} is {mask.size}, its film {shape[::-1]} (width, height)"])
     lungs: NDArray[np.bool_] = np.asarray(mask.resize((size, size), Image.Resampling.BILINEAR)) >= 128
     return lungs
 

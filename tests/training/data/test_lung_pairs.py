@@ -72,11 +72,34 @@ def test_a_folder_without_a_table_or_columns_says_what_is_needed(tmp_path: Path)
     with pytest.raises(CohortError, match="is not there"):
         read_pairs(tmp_path)
     (tmp_path / "pairs.csv").write_text("id,image,mask,patient_id\n")
-    with pytest.raises(CohortError, match="lacks the column 'definition'"):
+    with pytest.raises(CohortError, match=r"pairs\.csv has no column definition; found: id, image, mask, patient_id"):
         read_pairs(tmp_path)
     (tmp_path / "pairs.csv").write_text("id,image,mask,patient_id,definition\n")
     with pytest.raises(CohortError, match="no rows"):
         read_pairs(tmp_path)
+
+
+def test_a_row_that_ends_early_is_named_by_its_number_with_what_it_lacks(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "f", [{}, {}])
+    table = root / "pairs.csv"
+    table.write_text("id,image,mask,patient_id,definition\np0,images/p0.png,masks/p0.png,P\np1\n")
+    with pytest.raises(CohortError) as refused:
+        read_pairs(root)
+    assert [problem.split(";")[0] for problem in refused.value.problems] == [
+        "pairs.csv row 2: nothing in definition",
+        "pairs.csv row 3: nothing in image, mask, definition",
+    ]
+
+
+def test_the_table_may_be_written_as_those_of_cohorts_and_other_encodings_are_refused(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "f", [{}, {"definition": WITHOUT_HEART}])
+    table, expected = root / "pairs.csv", read_pairs(root)
+    text = table.read_text(encoding="utf-8")
+    table.write_text(text.replace(",", ";").replace("patient_id", "Patient ID") + ";;;;;\n", encoding="utf-8-sig")
+    assert read_pairs(root) == expected
+    table.write_text(text.replace("TEST", "Köln"), encoding="latin-1")
+    with pytest.raises(CohortError, match=r"pairs\.csv is not UTF-8"):
+        read_pairs(root)
 
 
 def pair(number: int, patient: int, definition: str) -> LungPair:
