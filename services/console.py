@@ -24,7 +24,7 @@ from training.data.cohort import Cohort
 from training.data.cohorts.phantom import PhantomReport
 from training.data.films import FilmStore
 from training.evaluation.results import Line
-from training.evaluation.table import HEADER, rows
+from training.evaluation.table import HEADER, legend, rows
 from training.protocol.doctor import Finding as Checked
 from training.protocol.estimate import Estimate
 from training.protocol.finding import Finding
@@ -115,7 +115,7 @@ class StudyView:
 def comparison(lines: Sequence[Line]) -> Table:
     """Mean ± sd over folds, percent."""
     table = Table(*HEADER, title="test folds, mean ± sd in percent")
-    table.caption = "F1: of SEVERE for prognosis, macro for severity; AUC: one against rest for severity"
+    table.caption = legend(lines)
     for line, row in zip(lines, rows(lines), strict=True):
         table.add_row(*row, style="bold" if line.experiment == "mdmt" else "")
     return table

@@ -51,6 +51,7 @@ def test_the_comparison_shows_mean_and_sd_in_percent_of_every_line() -> None:
     assert "FT" in text
     assert "MDMT" in text
     assert text.count("60.0") == 8
+    assert "F1: macro for age; AUC: one against rest for age" in shown(comparison([line("mdmt", "age")]))
 
 
 def test_left_out_films_are_listed_with_their_reason_beside_the_counts() -> None:

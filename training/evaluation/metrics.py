@@ -120,7 +120,7 @@ def from_counts(task: Task, counts: NDArray[np.int64] | Floats) -> dict[str, Flo
     f1 = _ratio(2 * hits, counts.sum(-1) + counts.sum(-2), 0.0)  # (..., C); a class neither true nor answered counts 0
     figures = {
         "acc": hits.sum(-1) / films,
-        "f1": f1[..., task.positive] if _binary(task) else f1.mean(-1),
+        "f1": f1[..., task.positive] if binary(task) else f1.mean(-1),
         "f1_macro": f1.mean(-1),
         "gmean": _gmean(recalls),
         "balanced_acc": np.nansum(recalls, axis=-1) / (~np.isnan(recalls)).sum(-1),
@@ -139,7 +139,7 @@ def auc(task: Task, truth: NDArray[np.int64], probabilities: Floats, weights: Fl
 
     `weights` (..., N) say how often each film counts (None: once); the answer is (...), NaN where a class has no film.
     """
-    classes = [task.positive] if _binary(task) else range(len(task.classes))
+    classes = [task.positive] if binary(task) else range(len(task.classes))
     counted = np.ones(len(truth)) if weights is None else weights
     areas: Floats = np.mean([_area(truth == i, probabilities[:, i], counted) for i in classes], axis=0)
     return areas
@@ -179,7 +179,8 @@ def mean_and_sd(values: list[float]) -> tuple[float, float]:
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
-def _binary(task: Task) -> bool:
+def binary(task: Task) -> bool:
+    """Whether F1 and AUC are of the task's positive class; of other tasks they are means over classes."""
     return task.positive is not None and len(task.classes) == 2
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from training.evaluation.metrics import HEADLINE, mean_and_sd
+from cxr.tasks import TASKS
+from training.evaluation.metrics import HEADLINE, binary, mean_and_sd
 from training.evaluation.results import Line
 
 HEADER = ("experiment", "backbone", "start", "scheme", "task", "films", "ACC", "F1", "G-mean", "AUC", "pooled ACC", "pooled AUC")
@@ -31,6 +32,14 @@ def rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
         )
         for line in lines
     ]
+
+
+def legend(lines: Sequence[Line]) -> str:
+    """What F1 and AUC are of, for the tasks of these lines."""
+    tasks = [TASKS[name] for name in dict.fromkeys(line.task for line in lines)]
+    means = ", ".join(task.name for task in tasks if not binary(task))
+    f1 = [f"of {task.classes[task.positive]} for {task.name}" for task in tasks if task.positive is not None and binary(task)]
+    return f"F1: {', '.join(f1 + [f'macro for {means}'] * bool(means))}" + f"; AUC: one against rest for {means}" * bool(means)
 
 
 def _scheme(line: Line) -> str:

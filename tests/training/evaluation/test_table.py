@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from training.evaluation.results import Line
-from training.evaluation.table import HEADER, markdown, percent, rows
+from training.evaluation.table import HEADER, legend, markdown, percent, rows
 
 LINE = Line(
     experiment="mdmt",
@@ -33,6 +33,25 @@ LINE = Line(
 )
 def test_figures_are_percent_with_one_decimal_and_the_samples_sd(values: list[float], text: str) -> None:
     assert percent(values) == text
+
+
+@pytest.mark.parametrize(
+    ("tasks", "text"),
+    [
+        (
+            ("prognosis", "severity", "prognosis"),
+            "F1: of SEVERE for prognosis, macro for severity; AUC: one against rest for severity",
+        ),
+        (
+            ("severity", "age", "prognosis"),
+            "F1: of SEVERE for prognosis, macro for severity, age; AUC: one against rest for severity, age",
+        ),
+        (("prognosis",), "F1: of SEVERE for prognosis"),
+        (("age",), "F1: macro for age; AUC: one against rest for age"),
+    ],
+)
+def test_the_legend_says_of_the_tasks_there_are_what_their_f1_and_auc_are_of(tasks: tuple[str, ...], text: str) -> None:
+    assert legend([replace(LINE, task=task) for task in tasks]) == text
 
 
 def test_a_line_has_one_cell_for_each_heading_in_its_order() -> None:
