@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import mdmt
 from tests.services.test_console import REPORT
 from training.data.cohorts.phantom import PhantomSpec
-from training.protocol.recipe import RECIPES
+from training.protocol.recipe import RECIPES, load_recipe
 
 REPO = Path(__file__).parents[1]
 VERBS = [[command.callback.__name__] for command in mdmt.app.registered_commands]
@@ -88,6 +88,15 @@ def test_an_unknown_recipe_exits_with_1_and_names_the_shipped_ones_on_standard_e
     assert "Traceback" not in result.stderr
     assert result.stdout.strip() == ""
     assert not (tmp_path / "state").exists()
+
+
+def test_a_recipe_is_printed_as_the_json_file_that_a_copy_of_it_begins_with_and_nothing_is_submitted(tmp_path: Path) -> None:
+    result = run("submit", "paper", "--json", "--url", "http://127.0.0.1:9", home=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    copy = tmp_path / "mine.json"
+    copy.write_text(result.stdout, encoding="utf-8")
+    assert load_recipe(str(copy)) == load_recipe("paper")
+    assert load_recipe(str(copy)).digest() == load_recipe("paper").digest()
 
 
 def test_missing_data_and_a_missing_service_are_refused_in_a_sentence(tmp_path: Path) -> None:

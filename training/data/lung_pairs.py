@@ -70,7 +70,10 @@ def read_pairs(root: Path) -> tuple[LungPair, ...]:
     """`root`/pairs.csv (columns COLUMNS, and if there are any those of OPTIONAL; paths relative to `root`) → pairs sorted by id.
     CohortError lists all that is wrong.
     """
-    from training.data.cohorts.tables import read_table, records  # pandas: recipes know kinds of lung from here and do not wait for it
+    from training.data.cohorts.tables import (
+        read_table,
+        records,
+    )  # pandas: recipes know kinds of lung from here and do not wait for it
 
     table = root / "pairs.csv"
     if not table.is_file():
