@@ -199,6 +199,7 @@ def register(
         version, new = registry.register(ready.recipe, unit, found, graph, ready.tracking, ready.cohorts, prove)
     state = "registered" if new else "already registered"
     out.print(f"{state}: version {version} of {ready.recipe.registered_name} ({unit.backbone.name})")
+    out.print(registry.answered(ready.recipe), markup=False, highlight=False)
 
 
 @app.command()

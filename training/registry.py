@@ -37,6 +37,7 @@ from training.input_gate import gate_of
 from training.learning.network import Network, export_onnx
 from training.protocol.desk import WEIGHTS as UNIT_WEIGHTS
 from training.protocol.execution import untrained
+from training.protocol.experiments import in_order
 from training.protocol.recipe import Recipe, RecipeError
 from training.protocol.unit import Unit
 from training.tracking import Tracking
@@ -76,6 +77,16 @@ def register(
         tags["mdmt.recipe_digest"] = recipe.digest()
         tags[FOLDS] = found.folds.model_dump_json()
         return tracking.register(run_id, folder, recipe.registered_name, tags), True
+
+
+def answered(recipe: Recipe) -> str:
+    """What a version answers, and what else the recipe learns and no version answers."""
+    learned = [task for experiment in in_order(recipe.experiments, recipe.known_experiments) for task in experiment.tasks]
+    others = [task for task in dict.fromkeys(learned) if task not in recipe.answers]
+    said = f"answers {', '.join(recipe.answers)}"
+    if not others:
+        return said
+    return f"{said}; learned besides and not answered: {', '.join(others)} (served is what experiment {recipe.served_group[0]!r} answers)"
 
 
 def write_bundle(

@@ -7,7 +7,7 @@ from tests.training.protocol.tiny import tiny_recipe
 from training.evaluation.results import Line
 from training.protocol.experiments import Experiment
 from training.protocol.recipe import BackboneChoice, Recipe
-from training.registry import golden_films, golden_names
+from training.registry import answered, golden_films, golden_names
 from training.version_card import estimates_of
 
 SMALL = BackboneChoice(name="shufflenet_v2_x0_5", weights="scratch")
@@ -41,6 +41,14 @@ def test_a_version_is_not_described_by_figures_of_tasks_that_it_does_not_answer(
     zones = Experiment(name="mdmt", title="MDMT", tasks=("prognosis", "zone-a"), answers=("prognosis",))
     lines = [line(FRESH, [0.6]), line(FRESH, [0.5], task="zone-a")]
     assert estimates_of(recipe(own_experiments=(zones,)), FRESH, lines) == lines[:1]
+
+
+def test_registering_says_what_is_answered_and_what_was_learned_besides() -> None:
+    assert answered(recipe()) == "answers prognosis, severity"
+    three = Experiment(name="mdmt-age", title="three", tasks=("prognosis", "severity", "age"))
+    besides = "answers prognosis, severity; learned besides and not answered: age (served is what experiment 'mdmt' answers)"
+    assert answered(recipe(own_experiments=(three,), experiments=("mdmt", "mdmt-age"))) == besides
+    assert answered(recipe(own_experiments=(three.model_copy(update={"name": "mdmt"}),))) == "answers prognosis, severity, age"
 
 
 def test_the_golden_films_are_generated_all_different_and_always_the_same() -> None:
