@@ -62,8 +62,18 @@ def prepare(recipe: RecipeOption = "demo", data: DataOption = None, workers: Wor
 
 
 @app.command()
-def plan(recipe: RecipeOption = "paper", data: DataOption = None, workers: WorkersOption = CORES) -> None:
+def plan(
+    recipe: RecipeOption = "paper",
+    data: DataOption = None,
+    workers: WorkersOption = CORES,
+    json: Annotated[bool, typer.Option("--json", help="Only print the recipe as a file, to save and change.")] = False,
+) -> None:
     """Count a recipe's units before anything is prepared: by experiment, shared ones, critical path, hours."""
+    if json:
+        from training.protocol.recipe import load_recipe
+
+        typer.echo(load_recipe(recipe).model_dump_json(indent=2))
+        return
     from services.console import plan_report
     from training.protocol.estimate import estimate, measured
 

@@ -90,8 +90,8 @@ def test_an_unknown_recipe_exits_with_1_and_names_the_shipped_ones_on_standard_e
     assert not (tmp_path / "state").exists()
 
 
-def test_a_recipe_is_printed_as_the_json_file_that_a_copy_of_it_begins_with_and_nothing_is_submitted(tmp_path: Path) -> None:
-    result = run("submit", "paper", "--json", "--url", "http://127.0.0.1:9", home=tmp_path)
+def test_a_recipe_is_printed_as_the_json_file_that_a_copy_of_it_begins_with(tmp_path: Path) -> None:
+    result = run("plan", "--recipe", "paper", "--json", home=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     copy = tmp_path / "mine.json"
     copy.write_text(result.stdout, encoding="utf-8")

@@ -62,8 +62,10 @@ class Promotion(BaseModel):
 
 def pick(recipe: Recipe, lines: Sequence[Line]) -> BackboneChoice:
     """The backbone whose MDMT networks have the highest mean of `recipe.pick` on the headline task over the first scheme's folds, all
-    releases of the data. One that lacks folds is none of the candidates: the best of its folds would speak for all of them. RecipeError says
-    what to do where there are none."""
+    releases of the data. One that lacks folds is none of the candidates: the best of its folds would speak for all of them.
+
+    Raises RecipeError, with what to do, where there are none.
+    """
     asked = [
         line for line in lines
         if (line.experiment, line.subset, line.scheme) == recipe.served_group and line.task == recipe.headline

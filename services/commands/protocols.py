@@ -40,18 +40,11 @@ def submit(
         bool, typer.Option(help="Whether the new version may become champion: as said last before it is registered.")
     ] = True,
     follow: Annotated[bool, typer.Option("--follow", help="Watch until it is over; exit code 1 unless it finished.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Only print the recipe as JSON, to save and change; submit nothing.")
-    ] = False,
 ) -> None:
     """Submit a recipe to the training service. The same recipe again goes on where it was, and does no work twice."""
-    from training.protocol.recipe import load_recipe
-
-    if json:
-        sys.stdout.write(load_recipe(recipe).model_dump_json(indent=2) + "\n")
-        return
     from services.live_view import picture
     from services.trainer.client import Client
+    from training.protocol.recipe import load_recipe
 
     client = Client(url)
     sent = load_recipe(recipe).model_dump(mode="json") if Path(recipe).suffix == ".json" else recipe
