@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
@@ -24,38 +24,11 @@ from services.launcher.creation import creation
 from services.launcher.settings import Settings
 from tests.contracts.executor_places import Containers, no_engine
 from tests.journeys.under_fire.ground import sheet, unit
+from tests.services.executors.engines import IDENTITY, Images, staged
 from training.protocol.job import Job
 from training.protocol.recipe import Running
 
 BASE = "python:3.11-slim-bookworm"
-IDENTITY = "sha256:" + "0" * 64
-
-
-class Images(Engine):
-    """An engine that has every image and is asked for nothing else."""
-
-    def image_id(self, name: str) -> str:
-        return IDENTITY
-
-
-class Stages(Images):
-    """One that ends every stage well, at once."""
-
-    started: list[Mapping[str, Any]] = []
-
-    def labelled(self, labels: Mapping[str, str]) -> dict[str, Any]:
-        return {}
-
-    def start(self, **asked: Any) -> None:
-        self.started.append(asked)
-
-    def end(self, name: str) -> End:
-        return End(0, out_of_memory=False)
-
-    def save_log(self, *_: object) -> None:
-        pass
-
-    remove = save_log
 
 
 def jobs(count: int, shared: int = 1, **changes: Any) -> list[Job]:
@@ -122,9 +95,7 @@ def test_a_stage_logs_in_as_the_service_does_and_its_environment_shows_it(
     """docs/operations.md says so to operators."""
     for name, value in zip((*OF_UNITS, *OF_UNITS.values()), ("promoter", "p", "trainer", "t"), strict=True):
         monkeypatch.setenv(name, value)
-    engine = Stages()
-    ContainerExecutor(1, tmp_path, ContainerSettings(), stack="test", engine=engine).stage(["prepare", "--recipe", "demo"])
-    (stage,) = engine.started
+    (stage,) = staged(tmp_path, "prepare")
     assert [stage["environment"][name] for name in OF_UNITS] == ["promoter", "p"]
     assert not stage["environment"].keys() & set(OF_UNITS.values())
 
@@ -133,11 +104,7 @@ def test_only_the_stage_that_makes_bundles_has_what_signs_them(monkeypatch: pyte
     private, _ = new_key()
     (tmp_path / "signing.key").write_text(private)
     monkeypatch.setenv("MDMT_SIGNING_KEY_FILE", str(tmp_path / "signing.key"))
-    engine = Stages()
-    executor = ContainerExecutor(1, tmp_path, ContainerSettings(), stack="test", engine=engine)
-    for verb in ("prepare", "register"):
-        executor.stage([verb, "--recipe", "demo"])
-    prepare, register = engine.started
+    prepare, register = staged(tmp_path, "prepare", "register")
     assert private not in str((planned(), prepare))
     assert register["environment"].items() - prepare["environment"].items() == {("MDMT_SIGNING_KEY", private)}
 
