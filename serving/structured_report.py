@@ -4,17 +4,21 @@ What names the patient is copied from the film into the report, as the standard 
 """
 
 import io
+import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydicom import Dataset, config, dcmread
+from pydicom import Dataset, Sequence, config, dcmread
+from pydicom.datadict import dictionary_VR
 from pydicom.uid import UID, generate_uid
-from pydicom.valuerep import validate_value
+from pydicom.valuerep import DA, TM, validate_value
 
 from cxr.prediction import Prediction, TaskAnswer
 from cxr.quality import flags
-from cxr.radiograph import damage_named
 from cxr.tasks import Task
 from serving.answers import NOTICE
 from serving.errors import ProblemError
@@ -29,12 +33,16 @@ if TYPE_CHECKING:
         SourceImageForMeasurementGroup,
     )
 
+log = logging.getLogger("serving")
+
 SCHEME = "99MDMT"  # codes of our own, as the standard wants private ones named
 NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 COPIED = (
     *NEEDED, "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
+SEXES = ("", "M", "F", "O")  # of the standard's, and highdicom takes no other
+PARSED = {"DA": DA, "TM": TM}  # as highdicom will
 _reading = Lock()  # pydicom's settings are the process's
 SERIES_NUMBER = 9901
 
@@ -42,42 +50,70 @@ SERIES_NUMBER = 9901
 def structured_report(data: bytes, prediction: Prediction, loaded: LoadedBundle) -> bytes:
     """The bytes of an answered DICOM film, and its answer → the report as a DICOM file, explicit VR little endian.
 
-    Raises ProblemError `not-acceptable` for another format, or where the film names no study that the report could join.
+    Raises ProblemError `not-acceptable` for another format, where the film names no study that the report could join, and where
+    highdicom finds something else in its header that no report can hold.
     """
     if prediction.film.source != "dicom":
         raise ProblemError(
             "not-acceptable", "A report is answered for a DICOM film only: it joins the film's study. Ask for JSON."
         )
-    film = _header(data)
-    missing = [name for name in NEEDED if not film.get(name)]
-    if missing:
-        raise ProblemError("not-acceptable", f"The film has no {', '.join(missing)}, so no report can refer to it. Ask for JSON.")
-    return _file(film, _content(film, prediction, loaded), loaded.version)
+    with _failure_named():
+        film = _header(data)
+        missing = [name for name in NEEDED if not film.get(name)]
+        if missing:
+            raise ProblemError(
+                "not-acceptable", f"The film has no {', '.join(missing)}, so no report can refer to it. Ask for JSON."
+            )
+        if UID(film.SOPClassUID).name == film.SOPClassUID:
+            raise ProblemError(
+                "not-acceptable",
+                "The film's SOPClassUID is in no list of the standard, so no report can refer to it. Ask for JSON.",
+            )
+        return _file(film, _content(film, prediction, loaded), loaded.version)
+
+
+@contextmanager
+def _failure_named() -> Iterator[None]:
+    """Turns whatever pydicom and highdicom raise over a header into a refusal. The film was answered, so it is neither damaged nor is
+    the service; the chain is cut, and of the error only class and place are logged, because messages quote values of the film."""
+    try:
+        yield
+    except (ProblemError, ImportError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        log.error("no report: %s at %s:%s", type(error).__name__, place.filename, place.lineno)
+        detail = f"The film's header has something that no report can repeat or refer to ({type(error).__name__}). Ask for JSON."
+        raise ProblemError("not-acceptable", detail) from None
 
 
 def _header(data: bytes) -> Dataset:
-    """What the report copies; a value that the standard does not allow is left empty, which is how it says unknown."""
+    """What the report copies; a value that is not allowed is left empty, which is how the standard says unknown."""
     header = Dataset()
-    with damage_named("a DICOM header"), _reading:
+    with _reading:
         mode = config.settings.reading_validation_mode
         config.settings.reading_validation_mode = config.IGNORE  # its warnings quote values of the file
         try:
             film = dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=["SpecificCharacterSet", *COPIED])
             for name in COPIED:
-                value = film.get(name)
-                setattr(header, name, "" if value is None or not _allowed(film[name].VR, value) else str(value))
+                setattr(header, name, _copied(name, film.get(name)))
         finally:
             config.settings.reading_validation_mode = mode
     header.Rows, header.Columns = film.get("Rows"), film.get("Columns")
     return header
 
 
-def _allowed(kind: str, value: object) -> bool:
+def _copied(name: str, value: object) -> str:
+    """The value as text, "" where it is none that the tag may have. The dictionary says of which kind it is: a file may say anything."""
+    if value is None or isinstance(value, bytes | Sequence):
+        return ""
+    text, kind = str(value), dictionary_VR(name)
     try:
-        validate_value(kind, str(value), config.RAISE)
+        validate_value(kind, text, config.RAISE)
+        PARSED.get(kind, str)(text)  # 20200231 has the form of a date
     except ValueError:
-        return False
-    return True
+        return ""
+    return "" if name == "PatientSex" and text not in SEXES else text
 
 
 def _file(film: Dataset, content: "MeasurementReport", version: str) -> bytes:

@@ -1,6 +1,8 @@
 """Accept: application/dicom: the answer as a structured report that another program reads."""
 
 import io
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import pydicom
@@ -17,13 +19,13 @@ from tests.serving.tiny_bundle import encoded, film
 REPORT = {"content-type": "application/dicom", "accept": "application/dicom"}
 
 
-def in_a_study(data: bytes, **more: object) -> bytes:
-    """The film as a hospital would send it: with a patient and a study."""
+def in_a_study(data: bytes, kinds: Mapping[str, str] = MappingProxyType({}), **more: object) -> bytes:
+    """The film as a hospital would send it: with a patient and a study; `more` tags, of the dictionary's kind or that of `kinds`."""
     found = pydicom.dcmread(io.BytesIO(data))
     found.PatientID, found.PatientBirthDate, found.PatientSex = "4711", "19500101", "F"
     found.StudyInstanceUID, found.SeriesInstanceUID = generate_uid(entropy_srcs=["study"]), generate_uid(entropy_srcs=["series"])
     for name, value in more.items():
-        found.add_new(tag_for_keyword(name), dictionary_VR(name), value)
+        found.add_new(tag_for_keyword(name), kinds.get(name, dictionary_VR(name)), value)
     out = io.BytesIO()
     pydicom.dcmwrite(out, found, enforce_file_format=True)
     return out.getvalue()
@@ -67,6 +69,11 @@ def test_only_a_dicom_film_of_a_study_gets_a_report(client: TestClient) -> None:
         ({"PatientBirthDate": b"soon"}, "PatientBirthDate", ""),
         ({"PatientID": b"x" * 80}, "PatientID", ""),
         ({"StudyTime": b"late"}, "StudyTime", ""),
+        *(({"PatientSex": sex}, "PatientSex", "") for sex in (b"U", b"X", b"N", b"UNKNOWN", b"m")),
+        *(({"PatientSex": sex}, "PatientSex", sex) for sex in ("M", "O")),
+        ({"PatientBirthDate": b"19700131-19710101"}, "PatientBirthDate", ""),
+        ({"StudyDate": b"20200231"}, "StudyDate", ""),
+        ({"StudyTime": b"240000"}, "StudyTime", ""),
     ],
 )
 def test_a_value_is_copied_in_its_own_letters_and_left_empty_where_it_is_not_allowed_and_never_said(
@@ -80,3 +87,30 @@ def test_a_value_is_copied_in_its_own_letters_and_left_empty_where_it_is_not_all
     assert str(pydicom.dcmread(io.BytesIO(answer.content)).get(field)) == kept
     assert not recwarn.list
     assert not [line for line in caplog.messages if "soon" in line or "xxx" in line]
+
+
+def test_the_dictionary_and_not_the_file_says_what_kind_of_value_a_tag_has(client: TestClient) -> None:
+    for name, kind, value, kept in (
+        ("PatientBirthDate", "LO", "soon", ""),
+        ("PatientBirthDate", "LO", "19500101", "19500101"),
+        ("PatientID", "OB", b"4711", ""),
+        ("PatientID", "SQ", [pydicom.Dataset()], ""),
+    ):
+        sent = in_a_study(as_dicom(film()), kinds={name: kind}, **{name: value})
+        answer = client.post("/predict", content=sent, headers=REPORT)
+        assert answer.status_code == 200
+        assert pydicom.dcmread(io.BytesIO(answer.content)).get(name) == kept
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "said"), [("1.2.3", "SOPClassUID is in no list"), ("1.2.840.10008.1.1", "no report can repeat or refer to")]
+)
+def test_a_film_that_no_report_can_be_written_of_is_refused_with_a_reason_and_without_a_value_of_it(
+    client: TestClient, caplog: pytest.LogCaptureFixture, sop_class: str, said: str
+) -> None:
+    sent = in_a_study(as_dicom(film()), SOPClassUID=sop_class)
+    assert client.post("/predict", content=sent, headers=PNG).status_code == 200
+    refused = client.post("/predict", content=sent, headers=REPORT)
+    assert (refused.status_code, refused.json()["type"]) == (406, "/problems/not-acceptable")
+    assert said in refused.json()["detail"]
+    assert not [text for text in (refused.text, caplog.text) if sop_class in text or "4711" in text]
