@@ -5,6 +5,7 @@ State lies in one folder (`MDMT_HOME`, default `state`); tracking goes to `MLFLO
 Heavy imports are inside the verbs, so that help is instant.
 """
 
+import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Annotated, Optional
 import typer
 from rich.console import Console
 
+from cxr.log_privacy import withhold_texts
 from services import environment
 from services.commands import promotion as promotion_commands
 from services.commands import protocols
@@ -32,6 +34,8 @@ from training import imagenet
 from training.pretraining_verbs import starts_verbs
 
 environment.set_defaults()
+if multiprocessing.current_process().name != "MainProcess":
+    withhold_texts()  # a process that prepares films: it imports this module and never comes to main()
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(segmenter_app, name="segmenter")
 app.add_typer(weights_app, name="weights")
@@ -277,6 +281,7 @@ def predict(
 
 def main() -> None:
     """Our own errors are sentences for people; anything else is a defect and keeps its traceback."""
+    withhold_texts()
     try:
         app()
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ from typing import Any
 
 import uvicorn
 
+from cxr.log_privacy import withhold_texts
 from serving.allocator import keep_little
 from serving.app import create_app
 from serving.authorization import check_open
@@ -50,6 +51,7 @@ def serve(
     `load_bundle` defaults to the registry of the settings. Raises NotLoopback and KeyFileError before anything is bound; ends the process.
     """
     check_open(settings, host)
+    withhold_texts()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold films
     keep_little(settings.workers)
     config = _config(settings, load_bundle, host, port, LOGGING)

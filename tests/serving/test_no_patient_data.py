@@ -5,8 +5,13 @@ import io
 import json
 import logging
 import re
+import signal
+import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pydicom
 import pytest
@@ -14,15 +19,19 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import generate_uid
 from typer.testing import CliRunner
 
 from serving.audit import Audit, Chains
 from serving.commands import audit as check
+from serving.representations import REPORT
 from serving.settings import Settings
 from tests.cxr.dicoms import dicom
 from tests.serving.conftest import service
+from tests.serving.test_under_load import process
 from tests.serving.tiny_bundle import encoded, film, loader
 
 CANARY = "CANARYQZ"
@@ -68,6 +77,29 @@ def film_with_canaries() -> tuple[bytes, int]:
     out = io.BytesIO()
     dataset.save_as(out)
     return out.getvalue(), planted
+
+
+# What pydicom and highdicom warn of, with the value in the warning.
+WARNED_OF = {
+    "PatientName": f"{CANARY}NAME",  # a family name alone
+    "SpecificCharacterSet": f"{CANARY}_SET",
+    "PatientAge": f"{CANARY}AGE",
+    "StudyDate": f"{CANARY}DATE",
+    "BodyPartExamined": f"{CANARY} in small letters",
+    "NumberOfFrames": f"{CANARY}FRAMES",
+    "WindowCenter": f"{CANARY}WINDOW",
+}
+
+
+def film_with(keyword: str, value: str) -> bytes:
+    """A DICOM film of a study with a tag of that value, whatever the standard says of it."""
+    dataset = pydicom.dcmread(io.BytesIO(dicom(film(size=160))))
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
+    tag, raw = Tag(keyword), value.encode().ljust(32)
+    dataset._dict[tag] = RawDataElement(tag, dictionary_VR(tag), len(raw), raw, 0, False, True)
+    out = io.BytesIO()
+    dataset.save_as(out)
+    return out.getvalue()
 
 
 def files_below(*folders: Path) -> set[Path]:
@@ -128,6 +160,21 @@ def test_no_canary_leaves_the_request(
     assert CANARY not in captured.out + captured.err
     assert not any(CANARY.encode() in path.read_bytes() for path in files_below(home))
     assert files_below(home) == set()
+
+
+def test_no_warning_of_a_reader_brings_a_value_into_the_log_of_the_service(bundle_folder: Path) -> None:
+    with process(bundle_folder, subprocess.PIPE) as (running, address):
+        for keyword, value in WARNED_OF.items():
+            data = film_with(keyword, value)
+            for wanted in ("application/json", REPORT):
+                asked = Request(f"http://{address[0]}:{address[1]}/predict", data, {"Content-Type": REPORT, "Accept": wanted})
+                with suppress(HTTPError), urlopen(asked) as answer:
+                    assert answer.status == 200
+        running.send_signal(signal.SIGTERM)
+        _, log = running.communicate(timeout=20)
+    assert CANARY not in log
+    places = set(re.findall(r"/(pydicom/\w+|highdicom/\w+)\.py:\d+: UserWarning", log))
+    assert {"pydicom/charset", "pydicom/valuerep", "highdicom/base"} <= places
 
 
 def broken(lines: list[str], secret: str) -> list[str]:
