@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydicom import Dataset, Sequence, config, dcmread
 from pydicom.datadict import dictionary_VR
+from pydicom.multival import MultiValue
 from pydicom.uid import UID, generate_uid
 from pydicom.valuerep import DA, TM, validate_value
 
@@ -41,6 +42,7 @@ COPIED = (
     *NEEDED, "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
+IDENTIFIERS = (*NEEDED, "PatientID", "AccessionNumber", "StudyID")  # a report without one of them may be filed under nobody
 SEXES = ("", "M", "F", "O")  # of the standard's, and highdicom takes no other
 PARSED = {"DA": DA, "TM": TM}  # as highdicom will
 _reading = Lock()  # pydicom's settings are the process's
@@ -104,8 +106,15 @@ def _header(data: bytes) -> Dataset:
 
 
 def _copied(name: str, value: object) -> str:
-    """The value as text, "" where it is none that the tag may have. The dictionary says of which kind it is: a file may say anything."""
+    """The value as text, "" where it is none that the tag may have. The dictionary says of which kind it is: a file may say anything.
+
+    Raises ProblemError where an identifier has several values: which one the patient or the study goes by cannot be known.
+    """
     if value is None or isinstance(value, bytes | Sequence):
+        return ""
+    if isinstance(value, MultiValue) or "\\" in str(value):
+        if name in IDENTIFIERS:
+            raise ProblemError("not-acceptable", f"The film's {name} has several values; allowed: one. Ask for JSON.")
         return ""
     text, kind = str(value), dictionary_VR(name)
     try:

@@ -74,6 +74,8 @@ def test_only_a_dicom_film_of_a_study_gets_a_report(client: TestClient) -> None:
         ({"PatientBirthDate": b"19700131-19710101"}, "PatientBirthDate", ""),
         ({"StudyDate": b"20200231"}, "StudyDate", ""),
         ({"StudyTime": b"240000"}, "StudyTime", ""),
+        ({"StudyDate": ["20200101", "20200102"]}, "StudyDate", ""),
+        ({"PatientName": ["A^B", "C^D"]}, "PatientName", ""),
     ],
 )
 def test_a_value_is_copied_in_its_own_letters_and_left_empty_where_it_is_not_allowed_and_never_said(
@@ -114,3 +116,14 @@ def test_a_film_that_no_report_can_be_written_of_is_refused_with_a_reason_and_wi
     assert (refused.status_code, refused.json()["type"]) == (406, "/problems/not-acceptable")
     assert said in refused.json()["detail"]
     assert not [text for text in (refused.text, caplog.text) if sop_class in text or "4711" in text]
+
+
+@pytest.mark.parametrize("name", ["PatientID", "AccessionNumber", "StudyID", "StudyInstanceUID", "SOPInstanceUID"])
+@pytest.mark.parametrize("kind", [None, "ST"])  # ST may hold a backslash, and copied to another kind it would part two values
+def test_an_identifier_of_several_values_is_refused_and_not_written_as_another(
+    client: TestClient, name: str, kind: str | None
+) -> None:
+    sent = in_a_study(as_dicom(film()), kinds={name: kind} if kind else {}, **{name: "1.71\\1.72" if kind else ["1.71", "1.72"]})
+    refused = client.post("/predict", content=sent, headers=REPORT)
+    assert (refused.status_code, refused.json()["type"]) == (406, "/problems/not-acceptable")
+    assert f"{name} has several values" in refused.json()["detail"] and "1.7" not in refused.text
