@@ -3,6 +3,7 @@
 What names the patient is copied from the film into the report, as the standard asks, and goes nowhere else.
 """
 
+import hashlib
 import io
 import logging
 import traceback
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("serving")
 
 SCHEME = "99MDMT"  # codes of our own, as the standard wants private ones named
+CODE_LENGTH = 16
 NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 COPIED = (
     *NEEDED, "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
@@ -71,7 +73,9 @@ def structured_report(data: bytes, prediction: Prediction, loaded: LoadedBundle)
                 "not-acceptable",
                 "The film's SOPClassUID is in no list of the standard, so no report can refer to it. Ask for JSON.",
             )
-        return _file(film, _content(film, prediction, loaded), loaded.version)
+        content = _content(film, prediction, loaded)
+        _check_codes(content)
+        return _file(film, content, loaded.version)
 
 
 @contextmanager
@@ -96,7 +100,8 @@ def _header(data: bytes) -> Dataset:
         mode = config.settings.reading_validation_mode
         config.settings.reading_validation_mode = config.IGNORE  # its warnings quote values of the file
         try:
-            film = dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=["SpecificCharacterSet", *COPIED])
+            # By force: a film without preamble was answered as well.
+            film = dcmread(io.BytesIO(data), stop_before_pixels=True, force=True, specific_tags=["SpecificCharacterSet", *COPIED])
             for name in COPIED:
                 setattr(header, name, _copied(name, film.get(name)))
         finally:
@@ -221,10 +226,25 @@ def _answer(
 
 
 def _code(value: str, meaning: str) -> "CodedConcept":
-    """A code of our own; both parts are cut to what the standard allows (16 and 64 characters)."""
+    """A code of our own, in every version the same. The standard allows 16 characters: of a longer value it is the beginning and a digest,
+    as the beginning alone may be another code. The meaning is cut to 64."""
     from highdicom.sr import CodedConcept
 
-    return CodedConcept(value[:16], SCHEME, meaning[:64])
+    if len(value) > CODE_LENGTH:
+        value = f"{value[:7]}-{hashlib.sha256(value.encode()).hexdigest()[:8]}"
+    return CodedConcept(value, SCHEME, meaning[:64])
+
+
+def _check_codes(content: "MeasurementReport") -> None:
+    """Raises ProblemError where a code has two meanings, as a task's name and a class's may make it: a reader would confuse them."""
+    meanings: dict[str, str] = {}
+    for element in content[0].iterall():
+        for concept in element.value if element.keyword.endswith("CodeSequence") else ():
+            code, meaning = concept.CodeValue, concept.CodeMeaning
+            if concept.CodingSchemeDesignator == SCHEME and meanings.setdefault(code, meaning) != meaning:
+                raise ProblemError(
+                    "not-acceptable", f"Two findings of this version have the code {code} in a report. Ask for JSON."
+                )
 
 
 def _uid_of(digest: str) -> UID:

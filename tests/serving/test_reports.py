@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -12,9 +13,12 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.uid import generate_uid
 from starlette.testclient import TestClient
 
+from cxr.tasks import PROGNOSIS, Task
 from serving.answers import NOTICE
+from serving.structured_report import SCHEME
+from tests.serving.conftest import service
 from tests.serving.test_predictions import PNG, as_dicom
-from tests.serving.tiny_bundle import encoded, film
+from tests.serving.tiny_bundle import TEMPERATURES, encoded, film, loader, write_bundle
 
 REPORT = {"content-type": "application/dicom", "accept": "application/dicom"}
 
@@ -59,6 +63,39 @@ def test_only_a_dicom_film_of_a_study_gets_a_report(client: TestClient) -> None:
         refused = client.post("/predict", content=data, headers=REPORT)
         assert (refused.status_code, refused.json()["type"]) == (406, "/problems/not-acceptable")
         assert said in refused.json()["detail"]
+
+
+def test_a_film_without_preamble_gets_a_report(client: TestClient) -> None:
+    sent = in_a_study(as_dicom(film()))
+    for bare in (sent[132:], sent[sent.index(b"\x08\x00\x16\x00") :]):
+        answer = client.post("/predict", content=bare, headers=REPORT)
+        assert answer.status_code == 200, answer.text
+        assert srread(io.BytesIO(answer.content)).PatientID == "4711"
+
+
+def test_a_code_has_one_meaning_and_at_most_sixteen_characters(tmp_path: Path) -> None:
+    write_bundle(tmp_path, weights={"prognosis": np.array([[0, 9], [0, 9]], np.float32)})
+    with service(loader(tmp_path)) as other:
+        report = other.post("/predict", content=in_a_study(as_dicom(film())), headers=REPORT).content
+    codes: dict[str, set[str]] = {}
+    for element in pydicom.dcmread(io.BytesIO(report)).iterall():
+        for concept in element.value if element.keyword.endswith("CodeSequence") else ():
+            if concept.CodingSchemeDesignator == SCHEME:
+                codes.setdefault(concept.CodeValue, set()).add(concept.CodeMeaning)
+    assert codes["prognosis-SEVERE"] == {PROGNOSIS.meaning[1]}
+    assert all(len(code) <= 16 and len(meanings) == 1 for code, meanings in codes.items()), codes
+    assert {"Probability of MILD", "Probability of SEVERE"} <= {meaning for (meaning,) in codes.values()}
+
+
+def test_a_version_in_whose_reports_a_code_would_have_two_meanings_is_answered_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TEMPERATURES, "coverage", 1.0)
+    write_bundle(tmp_path, tasks=(Task("coverage", "Not the lungs' share of the film", ("A", "B"), ("a", "b")),))
+    with service(loader(tmp_path)) as other:
+        refused = other.post("/predict", content=in_a_study(as_dicom(film())), headers=REPORT)
+    assert (refused.status_code, refused.json()["type"]) == (406, "/problems/not-acceptable")
+    assert "have the code coverage" in refused.json()["detail"]
 
 
 @pytest.mark.parametrize(
