@@ -8,14 +8,17 @@ JSON, PNG, REPORT = "application/json", "image/png", "application/dicom"
 FORMS = (JSON, PNG, REPORT)
 
 
-def wanted(accept: str, offered: Sequence[str] = FORMS) -> str:
-    """The offered form that the header likes best, the first of them where it does not care. Raises ProblemError `not-acceptable`."""
+def acceptable(accept: str, offered: Sequence[str] = FORMS) -> list[str]:
+    """The offered forms that the header allows, what it likes best first; in their own order where it does not care.
+
+    Raises ProblemError `not-acceptable` where it allows none.
+    """
     ranges = [_range(part) for part in accept.split(",") if part.strip()] or [("*/*", 1.0)]
     weights = {form: _weight(form, ranges) for form in offered}
-    best = max(offered, key=lambda form: weights[form])  # of equals the first
-    if weights[best] <= 0:
+    forms = sorted((form for form in offered if weights[form] > 0), key=lambda form: -weights[form])  # keeps the order of equals
+    if not forms:
         raise ProblemError("not-acceptable", f"The answer can be {', '.join(offered)}. Send one of them as Accept, or none.")
-    return best
+    return forms
 
 
 def _range(part: str) -> tuple[str, float]:

@@ -1,15 +1,18 @@
 """POST /predict: one film in, one answer out: as JSON, as a picture, or as a DICOM report."""
 
 from time import perf_counter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import APIRouter, Query, Request, Response
 
 from cxr.prediction import Prediction
+from cxr.tasks import Task
 from serving.answering import explainable, finished
 from serving.answers import NOTICE, PredictionAnswer, Timings, answer
+from serving.errors import ProblemError
 from serving.overlay import OPACITY, draw, shown
-from serving.representations import JSON, PNG, REPORT, wanted
+from serving.readiness import LoadedBundle
+from serving.representations import JSON, PNG, REPORT, acceptable
 from serving.routes.documented import problems
 from serving.uploads import FIELD, FORM, RAW_TYPES, read_upload
 
@@ -89,27 +92,50 @@ async def predict(
     """The type of the file is judged by its content; one film per request. Equal bytes get equal answers from one version.
 
     `Accept: image/png` answers the film with box, lungs and heat at its own size; `Accept: application/dicom` answers a DICOM film with
-    a structured report (TID 1500).
+    a structured report (TID 1500). A film that the best form cannot be given of is answered in the next that `Accept` has.
     """
     state, started = request.app.state, perf_counter()
     loaded = request.state.loaded = state.readiness.current()
-    form = wanted(request.headers.get("accept", ""))
-    if explain or form == PNG:
+    forms = acceptable(request.headers.get("accept", ""))
+    if explain or forms[0] == PNG:
         explainable(loaded)
     drawn = shown(loaded.bundle, task, evidence)
     with state.admission.place(request.state.client) as place:
         data = await read_upload(request, state.settings, place)
-        read = perf_counter() - started
-        if form == PNG:
-            picture = await finished(request, loaded, data, read, lambda p, _: draw(p, loaded.bundle, *drawn, opacity), True)
-            return Response(picture, media_type=PNG)
-        if form == REPORT:
-            from serving.structured_report import structured_report  # with pydicom, which is read beside the loading of a version
+        asked = _Asked(request, loaded, data, perf_counter() - started, explain)
+        for form in forms[:-1]:
+            try:
+                return await _answered(asked, form, drawn, opacity)
+            except ProblemError as error:
+                if error.code != "not-acceptable":
+                    raise
+        return await _answered(asked, forms[-1], drawn, opacity)
 
-            report = await finished(request, loaded, data, read, lambda p, _: structured_report(data, p, loaded))
-            return Response(report, media_type=REPORT)
 
-        def written(prediction: Prediction, timings: Timings) -> str:
-            return answer(prediction, loaded, request.state.request_id, timings).model_dump_json()
+class _Asked(NamedTuple):
+    """A film, and for whom it is answered by what."""
 
-        return Response(await finished(request, loaded, data, read, written, explain), media_type=JSON)
+    request: Request
+    loaded: LoadedBundle
+    data: bytes
+    read: float  # seconds
+    explain: bool
+
+
+async def _answered(asked: _Asked, form: str, drawn: tuple[Task, str], opacity: float) -> Response:
+    """The film's answer in one form. Raises ProblemError `not-acceptable` where there is no such form of it."""
+    request, loaded, data, read, explain = asked
+    if form == PNG:
+        explainable(loaded)
+        picture = await finished(request, loaded, data, read, lambda p, _: draw(p, loaded.bundle, *drawn, opacity), True)
+        return Response(picture, media_type=PNG)
+    if form == REPORT:
+        from serving.structured_report import structured_report  # with pydicom, which is read beside the loading of a version
+
+        report = await finished(request, loaded, data, read, lambda p, _: structured_report(data, p, loaded))
+        return Response(report, media_type=REPORT)
+
+    def written(prediction: Prediction, timings: Timings) -> str:
+        return answer(prediction, loaded, request.state.request_id, timings).model_dump_json()
+
+    return Response(await finished(request, loaded, data, read, written, explain), media_type=JSON)

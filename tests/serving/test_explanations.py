@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from cxr.bundle import Bundle
 from serving.errors import ProblemError
-from serving.representations import FORMS, wanted
+from serving.representations import FORMS, acceptable
 from tests.serving.conftest import service
 from tests.serving.test_predictions import PNG, as_dicom
 from tests.serving.tiny_bundle import DEVICE, encoded, film, loader, write_bundle
@@ -110,13 +110,23 @@ def test_classes_without_an_order_have_evidence_for_the_answer_alone(tmp_path: P
     ],
 )
 def test_the_form_of_the_answer_follows_accept(accept: str, form: str) -> None:
-    assert wanted(accept) == form
+    assert acceptable(accept)[0] == form
+
+
+def test_the_forms_that_accept_likes_less_follow() -> None:
+    assert acceptable("application/dicom, image/*;q=0.5") == ["application/dicom", "image/png"]
+    every = "application/json;q=0.1, application/dicom;q=0.3, image/png;q=0.2"
+    assert acceptable(every) == [
+        "application/dicom",
+        "image/png",
+        "application/json",
+    ]
 
 
 @given(st.text(max_size=60))
 def test_any_accept_gets_a_form_or_a_refusal(accept: str) -> None:
     try:
-        assert wanted(accept) in FORMS
+        assert {*acceptable(accept)} <= {*FORMS}
     except ProblemError as refused:
         assert refused.code == "not-acceptable"
 

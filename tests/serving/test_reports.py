@@ -65,6 +65,25 @@ def test_only_a_dicom_film_of_a_study_gets_a_report(client: TestClient) -> None:
         assert said in refused.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        ("application/dicom, application/json;q=0.5", "application/json"),
+        ("application/dicom, image/png;q=0.5, */*;q=0.1", "image/png"),
+        ("application/dicom, text/html", None),
+    ],
+)
+def test_a_film_without_a_report_is_answered_in_the_next_form_that_is_accepted(
+    client: TestClient, accept: str, form: str | None
+) -> None:
+    for data in (encoded(film()), as_dicom(film())):
+        answer = client.post("/predict", content=data, headers={**REPORT, "accept": accept})
+        assert answer.headers["content-type"] == (form or "application/problem+json")
+        assert answer.status_code == (200 if form else 406)
+    report = client.post("/predict", content=in_a_study(as_dicom(film())), headers={**REPORT, "accept": accept})
+    assert report.headers["content-type"] == "application/dicom"
+
+
 def test_a_film_without_preamble_gets_a_report(client: TestClient) -> None:
     sent = in_a_study(as_dicom(film()))
     for bare in (sent[132:], sent[sent.index(b"\x08\x00\x16\x00") :]):
