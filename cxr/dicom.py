@@ -25,6 +25,7 @@ from cxr.radiograph import Limits, Radiograph, damage_named
 MODALITIES = ("CR", "DX", "DR", "RG")
 PREAMBLE = 132  # 128 free bytes and "DICM"
 MOST_ELEMENTS = 20_000
+PIXEL_DATA, UNDEFINED_LENGTH = 0x7FE00010, 0xFFFFFFFF
 
 # fmt: off
 _KEYWORDS = (
@@ -73,23 +74,34 @@ def _parsed(data: bytes) -> Dataset:
         name = syntax.name if syntax.is_transfer_syntax and not syntax.is_private else "an unknown transfer syntax"
         raise UnsupportedDicom(name, "uncompressed, RLE, JPEG, JPEG Lossless, JPEG-LS, JPEG 2000", "Export it uncompressed.")
     seen = 0
+    wanted, begun = [Tag(keyword) for keyword in _KEYWORDS], set()
 
-    def endless(tag: BaseTag, vr: str | None, length: int) -> bool:
+    def look(tag: BaseTag, vr: str | None, length: int) -> bool:
         nonlocal seen
         seen += 1
         if seen > MOST_ELEMENTS:
             raise TruncatedFile("a DICOM file of endless elements", f"at most {MOST_ELEMENTS:,} elements")
+        if length != UNDEFINED_LENGTH and tag < PIXEL_DATA and stream.tell() + length > len(data):
+            raise _cut_off()
+        begun.add(tag)
         return False
 
     dataset = read_dataset(
         stream,
         is_implicit_VR=syntax == ImplicitVRLittleEndian,
         is_little_endian=syntax != ExplicitVRBigEndian,
-        stop_when=endless,
-        specific_tags=[Tag(keyword) for keyword in _KEYWORDS],
+        stop_when=look,
+        specific_tags=wanted,
     )
+    # pydicom gives no element at all where the file ends within one of undefined length, as compressed pixel data is.
+    if not begun or any(tag in begun and tag not in dataset for tag in wanted):
+        raise _cut_off()
     dataset.file_meta = meta
     return dataset
+
+
+def _cut_off() -> FilmError:
+    return TruncatedFile("a DICOM file that ends early", "a complete file", "Export or upload the film again.")
 
 
 def _checked_modality(dataset: Dataset) -> str:

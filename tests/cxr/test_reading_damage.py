@@ -93,3 +93,20 @@ def test_a_lossless_jpeg_without_any_code_is_named_truncated() -> None:
     data[table : table + 16] = bytes(16)
     with pytest.raises(TruncatedFile, match="does not decode"):
         read(bytes(data))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", [name for name in {**LOSSLESS, **LOSSY} if name.startswith("dicom ")])
+def test_a_dicom_that_ends_early_is_named_truncated_in_every_transfer_syntax(name: str) -> None:
+    data = {**LOSSLESS, **LOSSY}[name]()
+    pixels = len(data) - data.index(b"\x7f\xe0\x00\x10" if "big endian" in name else b"\xe0\x7f\x10\x00")
+    for cut in (8, 9, pixels // 2, pixels - 12):  # the last 8 bytes are the delimiter that ends compressed data
+        with pytest.raises(TruncatedFile):
+            read(data[:-cut])
+
+
+def test_a_dicom_that_ends_within_a_value_before_its_pixels_is_named_truncated() -> None:
+    data = LOSSLESS["dicom"]()
+    for value in (b"DX", b"SECRET^NAME", b"MONOCHROME2"):
+        with pytest.raises(TruncatedFile, match="ends early"):
+            read(data[: data.index(value) + 1])
