@@ -30,6 +30,13 @@ class UnsupportedFormat(FilmError):
     title = "Unsupported file format"
 
 
+class EmptyFile(FilmError):
+    """No bytes at all, as a copy that failed leaves behind."""
+
+    code = "empty-body"
+    title = "Empty body"
+
+
 class FileTooLarge(FilmError):
     """More bytes, or more pixels after decoding, than the limit. Found before anything is decoded."""
 

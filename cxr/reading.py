@@ -4,7 +4,7 @@ The file name and the declared content type are never looked at: a text file nam
 """
 
 from cxr.decoding_child import FORMATS
-from cxr.errors import FileTooLarge, UnsupportedFormat
+from cxr.errors import EmptyFile, FileTooLarge, UnsupportedFormat
 from cxr.headers import JPEG_MAGIC, PNG_MAGIC
 from cxr.radiograph import Limits, Radiograph
 from cxr.raster import read_raster
@@ -38,16 +38,18 @@ def recognised(data: bytes) -> str | None:
 def read(data: bytes, limits: Limits = Limits(), formats: frozenset[str] = SERVED) -> Radiograph:
     """One film from the bytes of a file.
 
-    `formats` are the ones accepted, of "png", "jpeg", "dicom", "tiff". Raises only FilmErrors: UnsupportedFormat (other content,
-    nothing at all, exotic sample types), FileTooLarge, FilmTooSmall, TruncatedFile, UnsupportedDicom, NotGray.
+    `formats` are the ones accepted, of "png", "jpeg", "dicom", "tiff". Raises only FilmErrors: EmptyFile, UnsupportedFormat (other
+    content, exotic sample types), FileTooLarge, FilmTooSmall, TruncatedFile, UnsupportedDicom, NotGray.
     Whether the film shows a frontal chest is not judged here, and an inverted PNG or JPEG cannot be told from its bytes.
     """
     if len(data) > limits.max_bytes:
         raise FileTooLarge(f"{len(data):,} bytes", f"at most {limits.max_bytes:,} bytes", "Send one film, compressed.")
+    allowed = ", ".join(sorted(name.upper() for name in formats))
+    if not data:
+        raise EmptyFile("no bytes", f"the content of a file: {allowed}", "Send the film again.")
     source = recognised(data)
     if source is None or source not in formats:
-        found = "an empty file" if not data else source.upper() if source else "content of no known image format"
-        allowed = ", ".join(sorted(name.upper() for name in formats))
+        found = source.upper() if source else "content of no known image format"
         raise UnsupportedFormat(found, allowed, "The content decides, not the file name: export the film in one of these.")
     if source != "dicom":
         if limits.files_per_decoder and source in FORMATS:

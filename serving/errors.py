@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from cxr.decoding import NurseryGone
 from cxr.errors import (
+    EmptyFile,
     FileTooLarge,
     FilmError,
     FilmTooSmall,
@@ -32,6 +33,7 @@ MEDIA_TYPE = "application/problem+json"
 
 FILM_STATUS: dict[type[FilmError], int] = {
     FilmError: 422,
+    EmptyFile: 422,
     UnsupportedFormat: 415,
     FileTooLarge: 413,
     TruncatedFile: 422,
@@ -48,7 +50,6 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "unsupported-media-type": (415, "Unsupported media type"),
     "missing-file": (422, "No file in the form"),
     "several-files": (422, "More than one file"),
-    "empty-body": (422, "Empty body"),
     "malformed-form": (422, "Malformed multipart form"),
     "invalid-request": (422, "Invalid request"),
     "body-timeout": (408, "The body came too slowly"),

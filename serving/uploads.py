@@ -89,10 +89,10 @@ class _Form:
 
 
 async def read_upload(request: Request, settings: Settings, place: Place) -> bytes:
-    """The content of the one film in the request; never empty.
+    """The content of the one film in the request; an empty one is refused by whoever reads it, here as in a batch.
 
     Raises FileTooLarge beyond `settings.max_bytes`, ProblemError (`unsupported-media-type`, `missing-file`, `several-files`,
-    `empty-body`, `malformed-form`, `body-timeout`, `busy`) otherwise.
+    `malformed-form`, `body-timeout`, `busy`) otherwise.
     """
     kind, boundary = _kind_of(request)
     if kind not in (FORM, *RAW_TYPES):
@@ -106,8 +106,6 @@ async def read_upload(request: Request, settings: Settings, place: Place) -> byt
     data = (await _files_of_form(body, boundary, 1))[0] if kind == FORM else await _whole(body)
     if len(data) > settings.max_bytes:
         raise _too_large(settings.max_bytes)
-    if not data:
-        raise ProblemError("empty-body", "The film has no bytes. Send the content of a PNG, JPEG or DICOM file.")
     return data
 
 

@@ -23,7 +23,7 @@ REFUSED = {
     "photo_colour.png": "not-gray",
     "ct_small_16bit.dcm": "unsupported-dicom",
     "mr_truncated.dcm": "unsupported-dicom",
-    "empty.jpg": "unsupported-format",
+    "empty.jpg": "empty-body",
     "text_named.png": "unsupported-format",
 }
 # Gray pictures of the wrong thing: content is judged by the segmentation, not by the reader.

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from pydicom.uid import MPEG2MPML, JPEGBaseline8Bit, JPEGExtended12Bit
 
-from cxr.errors import FileTooLarge, FilmTooSmall, NotGray, TruncatedFile, UnsupportedDicom, UnsupportedFormat
+from cxr.errors import EmptyFile, FileTooLarge, FilmTooSmall, NotGray, TruncatedFile, UnsupportedDicom, UnsupportedFormat
 from cxr.reading import Limits, read, recognised
 from tests.cxr.bombs import deflated, jpeg_of_size
 from tests.cxr.dicoms import dicom, encapsulated, jpeg, phantom
@@ -18,7 +18,6 @@ P12 = PHANTOM.astype(np.uint16) * 16
 
 
 NOT_IMAGES = {
-    "nothing": b"",
     "one byte": b"\x89",
     "text": b"not an image at all\n" * 50,
     "html": b"<!DOCTYPE html><script>alert(1)</script>",
@@ -38,6 +37,11 @@ NOT_IMAGES = {
 def test_content_of_another_kind_is_an_unsupported_format_whatever_it_is_called(name: str) -> None:
     with pytest.raises(UnsupportedFormat, match="DICOM, JPEG, PNG"):
         read(NOT_IMAGES[name])
+
+
+def test_nothing_at_all_is_an_empty_file() -> None:
+    with pytest.raises(EmptyFile, match="no bytes; allowed: the content of a file: DICOM, JPEG, PNG"):
+        read(b"")
 
 
 def test_a_dicom_whose_preamble_pretends_to_be_a_tiff_is_a_dicom() -> None:

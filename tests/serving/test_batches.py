@@ -20,7 +20,7 @@ FILMS = {
 }
 REFUSED = {
     "text": (415, "unsupported-format"),
-    "empty": (415, "unsupported-format"),
+    "empty": (422, "empty-body"),
     "no lungs": (422, "no-lungs"),
     "cut": (422, "truncated-file"),
 }
@@ -52,9 +52,10 @@ def test_a_bad_film_never_touches_its_neighbours(client: TestClient, names: list
     assert body["notice"] == NOTICE
 
 
-def test_a_film_is_refused_in_a_batch_as_it_is_alone(client: TestClient) -> None:
-    alone = client.post("/predict", content=FILMS["no lungs"], headers=PNG).json()
-    (entry,) = post(client, [FILMS["no lungs"]])["results"]
+@pytest.mark.parametrize("name", ["no lungs", "empty"])
+def test_a_film_is_refused_in_a_batch_as_it_is_alone(client: TestClient, name: str) -> None:
+    alone = client.post("/predict", content=FILMS[name], headers=PNG).json()
+    (entry,) = post(client, [FILMS[name]])["results"]
     for name in ("type", "title", "status", "detail", "advice"):
         assert entry["problem"][name] == alone[name]
 

@@ -118,6 +118,13 @@ def test_csv_and_jsonl_hold_every_answer_and_refusal(folder: Path, loaded: Loade
     assert (table[2]["problem"], table[2]["prognosis"]) == ("unsupported-format", "")
 
 
+def test_an_empty_file_is_refused_here_as_by_a_service(loaded: LoadedBundle, url: str, tmp_path: Path) -> None:
+    (tmp_path / "empty.png").write_bytes(b"")
+    (here,) = answers(loaded, [tmp_path / "empty.png"], Limits())
+    (there,) = served(url, [tmp_path / "empty.png"], Limits())
+    assert here == there and here["problem"]["code"] == "empty-body"
+
+
 def test_an_output_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NoFilms, match=r"\.csv, \.jsonl"):
         write([], tmp_path / "results.xlsx", TASKS, lambda row: None)

@@ -69,6 +69,12 @@ def test_health_tells_alive_from_ready(client: TestClient) -> None:
         assert unready.get("/v2/health/ready").status_code == 503
 
 
+def test_an_empty_film_is_refused_as_predict_refuses_it(client: TestClient) -> None:
+    alone, here = client.post("/predict", content=b"", headers=PNG), client.post(URL, json=asked(b""))
+    assert here.status_code == alone.status_code == 422
+    assert [here.json()[name] for name in ("type", "detail")] == [alone.json()[name] for name in ("type", "detail")]
+
+
 GOOD = asked(encoded(film()))
 
 
