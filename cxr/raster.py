@@ -15,6 +15,7 @@ from cxr.radiograph import Limits, Radiograph, Samples, damage_named
 
 ORIENTATION = 0x0112  # EXIF tag, 1..8
 BITS_PER_SAMPLE, PHOTOMETRIC, MIN_IS_WHITE = 258, 262, 0  # TIFF tags and value
+SAMPLES_PER_PIXEL, PLANAR_CONFIGURATION, SEPARATE = 277, 284, 2
 
 # Chroma = largest minus smallest of R, G, B, of 255. Tinted screens and drawn arrows stay below the share, photographs above.
 COLOURED_CHROMA, COLOURED_SHARE = 40, 0.25
@@ -35,8 +36,10 @@ def read_raster(data: bytes, source: str, limits: Limits) -> Radiograph:
             raise UnsupportedFormat(f"a {source.upper()} of several pictures", "one picture per file", "Send one film at a time.")
         orientation = image.getexif().get(ORIENTATION, 1)
         photometric, bits = image.mode, _bits(image, header)
+        _refuse_misread(image, header, bits)
         white_is_zero = source == "tiff" and image.tag_v2.get(PHOTOMETRIC) == MIN_IS_WHITE  # type: ignore[attr-defined]
         image.load()
+        _scale_transparency(image, bits)
         pixels, steps = _gray(ImageOps.exif_transpose(image) if orientation != 1 else image)
     if white_is_zero:
         steps = (*steps, "min-is-white-inverted")
@@ -74,6 +77,23 @@ def _bits(image: Image.Image, header: Stream | None) -> int:
     if header is None:
         return int(image.tag_v2.get(BITS_PER_SAMPLE, (1,))[0])  # type: ignore[attr-defined]
     return header.bits if header.components == 1 else min(header.bits, 8)
+
+
+def _refuse_misread(image: Image.Image, header: Stream | None, bits: int) -> None:
+    """Layouts of 16-bit colour that Pillow decodes to something else, and says nothing."""
+    if header is None:
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        if bits > 8 and tags.get(SAMPLES_PER_PIXEL, 1) > 1 and tags.get(PLANAR_CONFIGURATION) == SEPARATE:
+            raise UnsupportedFormat(f"a TIFF of {bits}-bit colour in separate planes", "one plane", "Save it as 16-bit gray.")
+    elif (header.components, header.bits) == (3, 16) and "transparency" in image.info:
+        # It keeps the upper 8 bits of a sample, of which 256 colours would be the one that is transparent.
+        raise UnsupportedFormat("a PNG of 16-bit colour with a transparent one", "colour without it", "Save it as 16-bit gray.")
+
+
+def _scale_transparency(image: Image.Image, bits: int) -> None:
+    """Pillow spreads gray of 2 and 4 bits over 0..255, and leaves the transparent one as it was written."""
+    if image.mode == "L" and bits in (2, 4) and isinstance(hidden := image.info.get("transparency"), int):
+        image.info["transparency"] = hidden * 255 // (2**bits - 1)
 
 
 def _gray(image: Image.Image) -> tuple[Samples, tuple[str, ...]]:

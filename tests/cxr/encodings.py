@@ -1,5 +1,7 @@
 """One film of 256 gray levels in the encodings that hospitals send, each built when it is called."""
 
+import struct
+import zlib
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -19,6 +21,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from cxr.headers import PNG_MAGIC
 from tests.cxr.dicoms import dicom, jpeg
 
 Encodings = dict[str, Callable[[], bytes]]
@@ -57,3 +60,38 @@ def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     stream = BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
+
+
+def raw_png(samples: NDArray[Any], bits: int, colour: int, transparent: bytes) -> bytes:
+    """(H, W, C) samples of so many bits → a PNG of that colour type with a tRNS chunk, which Pillow would not write."""
+    height, width, _ = samples.shape
+    wide = samples.astype(">u2").view(np.uint8).reshape(height, -1, 2)
+    rows = np.packbits(np.unpackbits(wide, axis=2)[:, :, 16 - bits :].reshape(height, -1), axis=1)
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0),
+        b"tRNS": transparent,
+        b"IDAT": zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)),
+        b"IEND": b"",
+    }
+    return PNG_MAGIC + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks.items()
+    )
+
+
+def colour_tiff(samples: NDArray[np.uint16], separate: bool) -> bytes:
+    """(H, W, 3) → an uncompressed TIFF of 16-bit RGB, its samples pixel by pixel or plane by plane, which Pillow would not write."""
+    height, width, _ = samples.shape
+    data = (np.moveaxis(samples, 2, 0) if separate else samples).astype("<u2").tobytes()
+    parts, tags = 3 if separate else 1, 10
+    depths = 8 + 2 + 12 * tags + 4  # where what takes more than 4 bytes begins: three depths, offsets and lengths of the planes
+    offsets, lengths = depths + 6, depths + 6 + 4 * parts
+    first, size = lengths + 4 * parts, len(data) // parts
+    entries = [
+        (256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, depths), (259, 3, 1, 1), (262, 3, 1, 2),
+        (273, 4, parts, offsets if separate else first), (277, 3, 1, 3), (278, 3, 1, height),
+        (279, 4, parts, lengths if separate else size), (284, 3, 1, 2 if separate else 1),
+    ]  # fmt: skip
+    out = b"II*\0" + struct.pack("<IH", 8, tags) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
+    out += struct.pack("<3H", 16, 16, 16)
+    out += struct.pack(f"<{2 * parts}I", *(first + i * size for i in range(parts)), *[size] * parts)
+    return out + data

@@ -1,5 +1,6 @@
 """One phantom in every encoding: what is lossless gives the same bytes to the network, what is lossy nearly the same."""
 
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,7 @@ from pydicom.uid import (
 from cxr.intensity import to_gray8
 from cxr.reading import TRAINING, read
 from tests.cxr.dicoms import dicom, encapsulated, jpeg, phantom
-from tests.cxr.encodings import lossless, lossy, saved
+from tests.cxr.encodings import colour_tiff, lossless, lossy, raw_png, saved
 from tests.cxr.lossless_jpeg import lossless_jpeg
 
 PHANTOM = phantom()
@@ -97,6 +98,7 @@ LOSSLESS: dict[str, Callable[[], bytes]] = {
     "png gray and alpha": gray_alpha,
     "tiff 8 bit": lambda: saved(picture(), "TIFF"),
     "tiff 16 bit": lambda: saved(picture(P16), "TIFF", compression="tiff_deflate"),
+    "tiff 16-bit rgb": lambda: colour_tiff(np.stack([P16] * 3, axis=2), separate=False),
     "tiff turned": lambda: turned(6, "TIFF"),
     "tiff min is white": lambda: saved(picture(), "TIFF", tiffinfo={262: 0}),  # Pillow inverts on saving
     "tiff 16 bit min is white": lambda: saved(picture(65535 - P16), "TIFF", tiffinfo={262: 0}),
@@ -231,6 +233,16 @@ def test_transparent_pixels_are_black() -> None:
     image.putalpha(Image.fromarray(np.where(np.arange(96) < 20, 0, 255).astype(np.uint8)[None].repeat(80, 0)))
     assert not read(saved(image)).pixels[:, :20].any()
     assert not read(saved(picture(P16), transparency=int(P16[40, 40]))).pixels[40, 40]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_the_transparent_gray_of_a_png_is_black_at_every_depth(bits: int) -> None:
+    grays = np.random.default_rng(5).integers(0, 2**bits, (80, 96))
+    for hidden in (0, 2 ** (bits - 1), 2**bits - 1):
+        radiograph = read(raw_png(grays[..., None], bits, 0, struct.pack(">H", hidden)))
+        expected = np.where(grays == hidden, 0, grays) * (1 if bits == 16 else 255 // (2**bits - 1))
+        np.testing.assert_array_equal(radiograph.pixels, expected)
+        assert radiograph.transforms == ("alpha-on-black",)
 
 
 def test_only_code_words_are_kept_of_a_dicom_and_no_name() -> None:

@@ -8,10 +8,10 @@ from PIL import Image
 from pydicom.uid import MPEG2MPML, JPEGBaseline8Bit, JPEGExtended12Bit
 
 from cxr.errors import EmptyFile, FileTooLarge, FilmTooSmall, NotGray, TruncatedFile, UnsupportedDicom, UnsupportedFormat
-from cxr.reading import Limits, read, recognised
+from cxr.reading import TRAINING, Limits, read, recognised
 from tests.cxr.bombs import deflated, jpeg_of_size
 from tests.cxr.dicoms import dicom, encapsulated, jpeg, phantom
-from tests.cxr.encodings import saved
+from tests.cxr.encodings import colour_tiff, raw_png, saved
 
 PHANTOM = phantom()
 P12 = PHANTOM.astype(np.uint16) * 16
@@ -144,3 +144,11 @@ def test_several_pictures_in_one_file_are_refused() -> None:
     for kind, formats in (("PNG", frozenset({"png"})), ("TIFF", frozenset({"tiff"}))):
         with pytest.raises(UnsupportedFormat, match="several pictures"):
             read(saved(frames[0], kind, save_all=True, append_images=frames[1:]), formats=formats)
+
+
+def test_colour_of_sixteen_bits_that_would_be_misread_is_refused_by_name() -> None:
+    colour = np.stack([PHANTOM.astype(np.uint16) * 257] * 3, axis=2)
+    with pytest.raises(UnsupportedFormat, match="16-bit colour in separate planes"):
+        read(colour_tiff(colour, separate=True), formats=TRAINING)
+    with pytest.raises(UnsupportedFormat, match="16-bit colour with a transparent one"):
+        read(raw_png(colour, 16, 2, colour[0, 0].astype(">u2").tobytes()))
