@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.uid import ExplicitVRBigEndian
+from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from cxr.errors import UnsupportedDicom
 from cxr.radiograph import Samples
@@ -45,8 +45,8 @@ def displayed(stored: NDArray[np.integer[Any]], dataset: Dataset) -> tuple[Sampl
 
 def _modality(stored: NDArray[np.integer[Any]], dataset: Dataset) -> tuple[Samples, list[str]]:
     if tables := dataset.get("ModalityLUTSequence"):
-        return _looked_up(stored, tables[0], dataset), ["modality-lut"]
-    slope, intercept = float(_first(dataset, "RescaleSlope", 1)), float(_first(dataset, "RescaleIntercept", 0))
+        return _looked_up(stored, tables[0], dataset, dataset.PixelRepresentation == 1), ["modality-lut"]
+    slope, intercept = _rescale(dataset)
     if not 0 < abs(slope) < LARGEST or not abs(intercept) < LARGEST:
         raise UnsupportedDicom(f"a rescale of {slope:g} × value + {intercept:g}", "a finite slope, not 0", "Export it again.")
     if (slope, intercept) == (1, 0):
@@ -54,9 +54,24 @@ def _modality(stored: NDArray[np.integer[Any]], dataset: Dataset) -> tuple[Sampl
     return (stored * slope + intercept).astype(np.float32), ["rescale"]
 
 
+def _rescale(dataset: Dataset) -> tuple[float, float]:
+    return float(_first(dataset, "RescaleSlope", 1)), float(_first(dataset, "RescaleIntercept", 0))
+
+
+def _may_be_negative(dataset: Dataset) -> bool:
+    """Whether the values behind the modality step are signed (PS3.3 C.11.2.1.1): those of a table never are, rescaled ones are where a
+    stored value of so many bits can become negative."""
+    if dataset.get("ModalityLUTSequence"):
+        return False
+    slope, intercept = _rescale(dataset)
+    lowest = -(1 << dataset.BitsStored - 1) if dataset.PixelRepresentation == 1 else 0
+    ends = (lowest, lowest + (1 << dataset.BitsStored) - 1)
+    return min(slope * end + intercept for end in ends) < 0
+
+
 def _voi(pixels: Samples, dataset: Dataset) -> tuple[Samples, list[str]]:
     if tables := dataset.get("VOILUTSequence"):
-        return _looked_up(np.rint(pixels).astype(np.int64), tables[0], dataset), ["voi-lut"]
+        return _looked_up(np.rint(pixels).astype(np.int64), tables[0], dataset, _may_be_negative(dataset)), ["voi-lut"]
     center, width = _first(dataset, "WindowCenter", None), _first(dataset, "WindowWidth", None)
     if center is None or width is None:
         return pixels, []
@@ -75,12 +90,14 @@ def _voi(pixels: Samples, dataset: Dataset) -> tuple[Samples, list[str]]:
     return np.clip(pixels, low, high), ["voi-window"]
 
 
-def _looked_up(values: NDArray[Any], table: Dataset, dataset: Dataset) -> NDArray[np.float32]:
-    """Values through one LUT item (PS3.3 C.11.1.1.1): values before the first mapped one take the first entry, after the last the
-    last. pydicom's own function wraps indices beyond 255 in a table of 8-bit entries."""
+def _looked_up(values: NDArray[Any], table: Dataset, dataset: Dataset, signed: bool) -> NDArray[np.float32]:
+    """Values, `signed` or not, through one LUT item (PS3.3 C.11.1.1.1): values before the first mapped one take the first entry, after the
+    last the last. pydicom's own function wraps indices beyond 255 in a table of 8-bit entries."""
     entries, first, _ = (int(part) for part in table.LUTDescriptor)
     entries = entries or 65536
-    if dataset.PixelRepresentation == 1 and first > 32767:
+    if dataset.file_meta.TransferSyntaxUID == ImplicitVRLittleEndian:
+        first %= 65536  # pydicom has guessed its sign from the stored values
+    if signed and first > 32767:
         first -= 65536  # "US or SS": written unsigned, meant signed
     data = table.LUTData
     if isinstance(data, bytes):

@@ -11,6 +11,7 @@ from PIL import Image
 from pydicom import Dataset
 from pydicom.uid import (
     JPEG2000,
+    UID,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -75,10 +76,10 @@ def turned(orientation: int, kind: str = "PNG") -> bytes:
     return saved(picture(np.ascontiguousarray(undo[orientation](PHANTOM))), kind, exif=exif)
 
 
-def lut(entries: NDArray[Any], first: int, bits: int) -> list[Dataset]:
+def lut(entries: NDArray[Any], first: int, bits: int, order: str = "<u2") -> list[Dataset]:
     item = Dataset()
     item.LUTDescriptor = [len(entries), first, bits]
-    item.add_new("LUTData", "OW", entries.astype("<u2").tobytes())
+    item.add_new("LUTData", "OW", entries.astype(order).tobytes())
     item["LUTDescriptor"].VR = "US"
     return [item]
 
@@ -156,6 +157,20 @@ def test_a_lossless_encoding_gives_the_network_the_same_bytes(name: str) -> None
 def test_a_lossy_encoding_gives_nearly_the_same_bytes(name: str) -> None:
     difference = np.abs(to_gray8(read(LOSSY[name]()).pixels).astype(int) - EXPECTED)
     assert difference.mean() < 2 and difference.max() <= 24
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_the_first_value_of_a_voi_lut_is_signed_where_the_values_behind_the_modality_step_are(syntax: UID) -> None:
+    order = ">u2" if syntax == ExplicitVRBigEndian else "<u2"
+    table = lut(np.arange(4096) + 40000, 63488, 16, order)
+    for stored, first, modality in (
+        (SIGNED, 40000, {"ModalityLUTSequence": table, "RescaleType": "US"}),
+        (SIGNED, 40000, {"RescaleSlope": "1", "RescaleIntercept": "42048"}),
+        (SIGNED, 63488, {}),
+        (P12, 64512, {"RescaleSlope": "1", "RescaleIntercept": "-1024"}),
+    ):
+        data = dicom(stored, syntax, 12, VOILUTSequence=lut(np.arange(4096), first, 12, order), **modality)
+        np.testing.assert_array_equal(to_gray8(read(data).pixels), EXPECTED)
 
 
 def test_sixteen_bits_are_neither_saturated_nor_cut() -> None:
