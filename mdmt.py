@@ -5,7 +5,6 @@ State lies in one folder (`MDMT_HOME`, default `state`); tracking goes to `MLFLO
 Heavy imports are inside the verbs, so that help is instant.
 """
 
-import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -34,8 +33,6 @@ from training import imagenet
 from training.pretraining_verbs import starts_verbs
 
 environment.set_defaults()
-if multiprocessing.current_process().name != "MainProcess":
-    withhold_texts()  # a process that prepares films: it imports this module and never comes to main()
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(segmenter_app, name="segmenter")
 app.add_typer(weights_app, name="weights")

@@ -161,13 +161,7 @@ def test_a_phantom_that_is_there_is_reported_and_left_alone(tmp_path: Path) -> N
 
 
 def test_warnings_of_the_processes_that_prepare_films_withhold_their_texts_too(tmp_path: Path) -> None:
-    (tmp_path / "mdmt_script.py").write_text(
-        "import multiprocessing, sys, warnings\nfrom mdmt import main\n"
-        "def prepare():\n    warnings.warn('CANARY')\n"
-        "if __name__ == '__main__':\n"
-        "    process = multiprocessing.get_context('spawn').Process(target=prepare)\n"
-        "    process.start()\n    process.join()\n    sys.exit(process.exitcode)\n"
-    )
-    result = python("mdmt_script.py", home=tmp_path)
+    begins = "import warnings\nfrom training.data.films.work import attend\nattend()\nwarnings.warn('CANARY')\n"
+    result = python("-c", begins, home=tmp_path)
     assert result.returncode == 0
     assert "UserWarning" in result.stderr and "CANARY" not in result.stderr

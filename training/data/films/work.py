@@ -10,6 +10,7 @@ import numpy as np
 
 from cxr.errors import FilmError
 from cxr.graphs import Way
+from cxr.log_privacy import withhold_texts
 from cxr.pipeline import PipelineSpec, prepare
 from cxr.reading import TRAINING
 from cxr.segmentation import OnnxSegmenter
@@ -81,8 +82,9 @@ def start(folder: str, spec: PipelineSpec, segmenter: str) -> None:
 
 
 def attend() -> None:
-    """Ctrl-C reaches the parent too, which ends what has begun; when it is killed, so is this process."""
+    """Ctrl-C reaches the parent too, which ends what has begun; when it is killed, so is this process. Readers warn without a text."""
     die_with_parent()
+    withhold_texts()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
