@@ -36,6 +36,7 @@ REMARKS = {
     "lost": "{title}: {reason}",
     "disk-full": "disk full ({free_gib:.1f} GiB left): nothing new is begun until there is room",
     "tracking-away": "{title}: the tracking server does not answer ({reason}); training goes on, figures are kept until it is back",
+    "files-lost": "{title}: trained again, for files of its finished run {run} are not in the artifact store any more",
     "tracking-back": "{title}: the tracking server is back",
 }
 LINE_SECONDS = 60.0  # between two lines about one stage, where there is no terminal

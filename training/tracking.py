@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from training import runs
+from training import artifact_root, runs
 from training.store_lock import one_at_a_time
 
 FINGERPRINT, KIND, GROUP, RECIPE, PARENT = (
@@ -51,7 +51,7 @@ class Tracking:
 
     def __init__(self, uri: str, home: Path, ask: bool = True) -> None:
         """`ask`: make sure that it answers, and make a new database's tables; a worker need not, its runner has."""
-        self.uri, self.home = uri, home
+        self.uri, self.home, self._files = uri, home, (home / "artifacts").resolve()
         self._local = not uri.startswith(("http://", "https://"))
         home.mkdir(parents=True, exist_ok=True)
         # The registry's own code asks a client without arguments for logged models, so the process-wide setting has to agree.
@@ -65,6 +65,8 @@ class Tracking:
                 if ask:
                     self.client.search_experiments(max_results=1)
                     self.client.search_registered_models(max_results=1)
+                    if artifact_root.lies_in(home, uri):
+                        artifact_root.follow(uri, self._files)
         except (MlflowException, DBAPIError) as error:
             said = error.message if isinstance(error, MlflowException) else str(error.orig)
             raise TrackingError(
@@ -87,12 +89,16 @@ class Tracking:
             yield
 
     def experiment(self, name: str) -> str:
-        """Id of the MLflow experiment of that name, created when missing (by one process at a time)."""
+        """Id of the MLflow experiment of that name, created when missing (by one process at a time).
+
+        Raises TrackingError when its files are away.
+        """
         with self.alone():
             found = self.client.get_experiment_by_name(name)
+            location = self._files.as_uri() if self._local else None
+            self._require_files(location if found is None else found.artifact_location)
             if found is not None:
                 return str(found.experiment_id)
-            location = (self.home / "artifacts").resolve().as_uri() if self._local else None
             try:
                 return str(self.client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS))
             except MlflowException as error:  # behind a server somebody with another lock may be quicker
@@ -132,21 +138,42 @@ class Tracking:
             found += self.client.search_runs(experiments, wanted, max_results=BATCH)
         return {run.data.tags[FINGERPRINT]: run for run in found}
 
-    def readable(self, finished: Iterable[Run]) -> dict[str, bool]:
-        """Fingerprint → whether the run's files are all in the artifact store; sixteen runs are asked about at a time."""
+    def lost(self, finished: Iterable[Run]) -> list[Run]:
+        """Those of them whose files are not all in the artifact store; sixteen runs are asked about at a time.
+
+        Raises TrackingError when it looks as if the store were away, and not files of theirs lost.
+        """
         members = list(finished)
         with ThreadPoolExecutor(1 if self._local else 16) as pool:
             answers = pool.map(lambda run: runs.is_readable(self.client, run), members)
-        return {run.data.tags[FINGERPRINT]: ok for run, ok in zip(members, answers, strict=True)}
+        lost = [run for run, ok in zip(members, answers, strict=True) if not ok]
+        for root in {artifact_root.of_run(run.info.artifact_uri) for run in lost}:
+            self._require_files(root)
+        if len(lost) == len(members) > 1:
+            raise TrackingError(
+                f"all {len(lost)} finished runs look as if their files were lost, as of run {lost[0].info.run_id} in "
+                f"{lost[0].info.artifact_uri}: bring the artifact store back. If they are gone for good, delete these runs in MLflow"
+            )
+        return lost
+
+    def _require_files(self, location: str | None) -> None:
+        """Raises TrackingError when finished runs have their files there and it is away."""
+        if away := artifact_root.away(self.client, location):
+            raise TrackingError(away)
+
+    def _unreadable(self, what: str, remedy: str) -> TrackingError:
+        """What to raise: with the store away, doing anything again is no remedy."""
+        away = artifact_root.away(self.client, self._files.as_uri()) if self._local else None
+        return TrackingError(away or f"{what}: {remedy}")
 
     def file_of(self, run: Run, name: str) -> Path:
         """Path of one small file of a run on this machine. Raises TrackingError when it cannot be read."""
         try:
             path = runs.local_copy(self.client, run, name, self.home / "results")
         except (MlflowException, OSError) as error:
-            raise TrackingError(f"run {run.info.run_id} has no readable {name!r}: run the recipe again") from error
+            raise self._unreadable(f"run {run.info.run_id} has no readable {name!r}", "run the recipe again") from error
         if not path.is_file():
-            raise TrackingError(f"run {run.info.run_id} has no file {name!r}: run the recipe again")
+            raise self._unreadable(f"run {run.info.run_id} has no file {name!r}", "run the recipe again")
         return path
 
     def find(self, fingerprint: str) -> Run:
@@ -167,9 +194,8 @@ class Tracking:
             uri = f"runs:/{run_id}/{name}"
             return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=self.uri))
         except (MlflowException, OSError) as error:
-            raise TrackingError(
-                f"run {run_id} has no readable artifact {name!r}: delete the run and run the recipe again"
-            ) from error
+            what = f"run {run_id} has no readable artifact {name!r}"
+            raise self._unreadable(what, "delete the run and run the recipe again") from error
 
     def parent_run(self, experiment_id: str, group: str, recipe_digest: str, tags: Mapping[str, str]) -> str:
         """The run that stands for a group of folds, created when missing."""
@@ -219,9 +245,11 @@ class Tracking:
     def download_version(self, name: str, version: int, folder: Path) -> Path:
         """Files of a registered version. Raises TrackingError when they cannot be read."""
         try:
-            return Path(download_artifacts(artifact_uri=f"models:/{name}/{version}", dst_path=str(folder), tracking_uri=self.uri))
-        except (MlflowException, OSError) as error:
-            raise TrackingError(f"version {version} of {name} has no readable files: register it again") from error
+            uri = f"models:/{name}/{version}"
+            files = Path(download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=self.uri))
+            return next(files.iterdir()).parent  # MLflow takes a folder that is gone for an empty one
+        except (MlflowException, OSError, StopIteration) as error:
+            raise self._unreadable(f"version {version} of {name} has no readable files", "register it again") from error
 
     def log_outcome(self, run_id: str, figures: Mapping[str, float], folder: Path | None = None) -> None:
         """Artifacts first: a run with metrics and no artifacts would look done."""

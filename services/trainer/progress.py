@@ -24,6 +24,7 @@ AFTER: dict[str, Standing] = {
     "lost": "running",
     "done": "done",
     "disk-full": "waiting",
+    "files-lost": "waiting",
 }
 
 

@@ -11,6 +11,7 @@ from training.protocol.unit import Unit
 # What a worker says. Of a unit, each with its "unit": "claimed" (fence), "epoch" (epoch, figures), "trained" (the outcome is safe on
 # this machine, units that start from it may begin), "done" (run), "failed" (kind, reason, quarantined), "busy" (another process has
 # it), "lost" (another process took it over), "disk-full" (free_gib), "tracking-away" (reason), "tracking-back". Of itself: "idle".
+# A study says besides: "files-lost" (run), of a finished unit that is trained again because files of its run are gone.
 Event = dict[str, Any]
 
 

@@ -28,7 +28,7 @@ from training.protocol.schedule import Schedule
 from training.protocol.sharing import units_per_gpu
 from training.protocol.summary import collect, summarise
 from training.protocol.unit import Unit
-from training.tracking import Tracking
+from training.tracking import FINGERPRINT, Tracking
 
 
 class Executor(Protocol):
@@ -176,13 +176,15 @@ class Study:
     def run_plan(self, plan: Plan, view: View) -> Ran:
         """Run the units of a plan that no run has finished, then write means over folds to the group runs."""
         tracking = self.tracking
-        finished = self._readable(plan)
+        finished, lost = self._found(plan)
         needed = self._needed(plan, finished)
         groups = self._group_runs(plan)
         jobs = [self._job(plan, plan.distinct[fingerprint], groups) for fingerprint in needed]
         view.units(plan, len(jobs))
         known = {f: run.info.run_id for f, run in finished.items() if f not in needed}
         seconds = expected_seconds([job.unit for job in jobs], measured(finished.values()))
+        for fingerprint, run in lost.items():
+            view.unit_event(plan.distinct[fingerprint], {"event": "files-lost", "unit": fingerprint, "run": run.info.run_id})
         schedule = Schedule(jobs, known, self.claims, self._listener(plan, set(finished), view), seconds)
         sweep(tracking.home, finished)
         if jobs:
@@ -190,6 +192,9 @@ class Study:
                 self._executor.run(schedule)
             done = tracking.finished_runs(schedule.done[f] for f in needed if f in schedule.done)
             finished = {f: run for f, run in finished.items() if f not in needed} | done
+            for fingerprint in lost.keys() & done.keys():
+                reason = f"its files were not in the artifact store; trained again as run {done[fingerprint].info.run_id}"
+                runs.close(tracking.client, lost[fingerprint].info.run_id, "FAILED", reason)
             sweep(tracking.home, finished)
         for group, units in plan.groups.items():
             summarise(groups[group], units, finished, self.recipe.running.pictures != "none", self.tracking)
@@ -203,15 +208,16 @@ class Study:
             len(plan.distinct), sum(f in schedule.done for f in needed), failed, tuple(titles[f] for f in schedule.skipped)
         )
 
-    def _readable(self, plan: Plan) -> dict[str, Run]:
-        """Finished units of the plan whose files are all there; the others are free to be trained again."""
+    def _found(self, plan: Plan) -> tuple[dict[str, Run], dict[str, Run]]:
+        """Finished units of the plan whose files are all there, and those whose files are not: these are free to be trained again.
+
+        A run of the latter stays FINISHED until another has taken its place: should its files come back before, it is found again.
+        """
         finished = self.tracking.finished(plan.distinct)
-        lost = [f for f, ok in self.tracking.readable(finished.values()).items() if not ok]
-        for fingerprint in lost:
-            run = finished.pop(fingerprint)
+        lost = {run.data.tags[FINGERPRINT]: run for run in self.tracking.lost(finished.values())}
+        for fingerprint, run in lost.items():
             self.claims.reopen(fingerprint, run.info.run_id)
-            runs.close(self.tracking.client, run.info.run_id, "FAILED", "its files are not in the artifact store any more")
-        return finished
+        return {f: run for f, run in finished.items() if f not in lost}, lost
 
     def _needed(self, plan: Plan, finished: Mapping[str, Run]) -> list[str]:
         """What has to run, parents first: the unfinished, and the finished whose weights they need and that were dropped."""

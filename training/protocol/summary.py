@@ -21,7 +21,7 @@ from training.protocol.desk import HISTORY
 from training.protocol.plan import Plan
 from training.protocol.recipe import Recipe
 from training.protocol.unit import Unit
-from training.tracking import Tracking
+from training.tracking import Tracking, TrackingError
 
 
 def summarise(group: Run, units: Sequence[Unit], finished: Mapping[str, Run], pictures: bool, tracking: Tracking) -> None:
@@ -69,7 +69,14 @@ def collect(plan: Plan, recipe: Recipe, tracking: Tracking, quarantined: Mapping
                 state = "quarantined" if unit.fingerprint in quarantined else "missing"
                 units.append(UnitResult(**where, state=state, reason=reason))
                 continue
-            units.append(UnitResult(**where, state="finished", **_finding(run, task, tracking)))
+            try:
+                units.append(UnitResult(**where, state="finished", **_finding(run, task, tracking)))
+            except TrackingError:
+                if not tracking.lost([run]):
+                    raise
+                reason = quarantined.get(unit.fingerprint, "not trained again yet")
+                gone = f"files of its run {run.info.run_id} are not in the artifact store: {reason}"
+                units.append(UnitResult(**where, state="missing", reason=gone))
     return Results(recipe.name, recipe.description, recipe.headline, tuple(units), _provenance(plan, recipe, finished))
 
 

@@ -18,16 +18,17 @@ from training.protocol.study import Ran, Study
 from training.protocol.summary import compare
 from training.protocol.unit import Unit
 from training.runs import pruned
-from training.tracking import Tracking, default_uri
+from training.tracking import Tracking, TrackingError, default_uri
 
 pytestmark = pytest.mark.long
 
 
 class Quiet:
-    """A view that remembers which units were trained."""
+    """A view that remembers which units were trained, and whose files were said to be lost."""
 
     def __init__(self) -> None:
         self.trained: list[str] = []
+        self.lost: list[str] = []
 
     def stage(self, name: str, done: int, total: int) -> None: ...
 
@@ -36,6 +37,8 @@ class Quiet:
     def unit_event(self, unit: Unit, event: dict[str, Any]) -> None:
         if event["event"] == "trained":
             self.trained.append(unit.title.replace("shufflenet_v2_x0_5-scratch/", ""))
+        if event["event"] == "files-lost":
+            self.lost.append(event["run"])
 
 
 class Place:
@@ -87,13 +90,58 @@ def files(place: Place, run: Any) -> set[str]:
     return {item.path for item in place.tracking.client.list_artifacts(run.info.run_id)}
 
 
-def test_a_unit_whose_files_are_gone_is_trained_again_and_no_other(place: Place) -> None:
+def test_a_unit_whose_files_are_gone_is_trained_again_and_no_other_and_its_run_is_kept_until_then(place: Place) -> None:
     recipe = quick(experiments=("stl-severity", "ft"))
     place.run(recipe)
     lost = next(r for r in place.tracking.finished().values() if r.data.tags["mdmt.experiment"] == "ft")
-    place.tracking.file_of(lost, "test-prognosis.csv").unlink()
-    ran, trained = place.run(recipe)
-    assert (ran.now, trained) == (1, [f"ft/cv/{lost.data.tags['mdmt.fold']}"])
+    file = place.tracking.file_of(lost, "test-prognosis.csv")
+    away = file.rename(place.tracking.home / "away.csv")
+
+    class Interrupted(Quiet):
+        def unit_event(self, unit: Unit, event: dict[str, Any]) -> None:
+            super().unit_event(unit, event)
+            if self.lost:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        place.study(recipe).run_plan(place.plan(recipe), Interrupted())
+    away.rename(file)
+    assert place.run(recipe) == (Ran(distinct=4, now=0), [])
+
+    file.unlink()
+    view = Quiet()
+    assert place.study(recipe).run_plan(place.plan(recipe), view).now == 1
+    assert view.lost == [lost.info.run_id]
+    assert view.trained == [f"ft/cv/{lost.data.tags['mdmt.fold']}"]
+    before = place.tracking.client.get_run(lost.info.run_id)
+    assert before.info.status == "FAILED"
+    assert place.tracking.find(lost.data.tags["mdmt.fingerprint"]).info.run_id in before.data.tags["mlflow.note.content"]
+
+
+def test_artifacts_that_are_away_for_a_moment_cost_nothing(place: Place) -> None:
+    recipe = quick(experiments=("stl-severity",))
+    place.run(recipe)
+    artifacts = place.tracking.home / "artifacts"
+    away = artifacts.rename(place.tracking.home / "away")
+    with pytest.raises(TrackingError, match="bring it back"):
+        place.run(recipe)
+    away.rename(artifacts)
+    assert place.run(recipe) == (Ran(distinct=2, now=0), [])
+
+
+def test_a_unit_whose_files_are_gone_and_that_fails_now_is_a_missing_cell_that_says_so(place: Place) -> None:
+    recipe = quick(experiments=("stl-severity",), running={"attempts": 1})
+    place.run(recipe)
+    lost = next(iter(place.tracking.finished().values()))
+    place.tracking.file_of(lost, "history.csv").unlink()
+    store = place.stores["brixia"].folder
+    (store / FILMS).rename(store / "gone")
+    study = place.study(recipe)
+    study._plan = place.plan(recipe)
+    assert len(study.run_plan(study._plan, Quiet()).failed) == 1
+    missing = [unit for unit in study.results().units if unit.state != "finished"]
+    assert [unit.state for unit in missing] == ["missing"]
+    assert f"files of its run {lost.info.run_id}" in missing[0].reason and "FileNotFoundError" in missing[0].reason
 
 
 def test_a_unit_that_fails_too_often_is_quarantined_the_others_finish_and_the_report_says_which_cells_are_missing(
