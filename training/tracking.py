@@ -91,10 +91,17 @@ class Tracking:
     def experiment(self, name: str) -> str:
         """Id of the MLflow experiment of that name, created when missing (by one process at a time).
 
-        Raises TrackingError when its files are away.
+        Raises TrackingError when it was deleted, or its files are away. A deleted one is not restored here: MLflow would restore with
+        it every run that somebody had deleted by itself.
         """
         with self.alone():
             found = self.client.get_experiment_by_name(name)
+            if found is not None and found.lifecycle_stage == "deleted":
+                raise TrackingError(
+                    f"the experiment {name!r} was deleted in MLflow, which keeps its name. To restore it with all its runs: "
+                    f"`MLFLOW_TRACKING_URI={_without_password(self.uri)} mlflow experiments restore --experiment-id "
+                    f"{found.experiment_id}`; to remove it for good: `mlflow gc --backend-store-uri DATABASE --experiment-ids …`"
+                )
             location = self._files.as_uri() if self._local else None
             self._require_files(location if found is None else found.artifact_location)
             if found is not None:

@@ -76,8 +76,15 @@ class Driver:
         self._ledger.load(self._records)
 
     def _submit(self) -> None:
-        if self._at_start is not None:
+        """One that cannot be submitted, for whatever reason but MLflow being away, is no reason not to work on the others."""
+        if self._at_start is None:
+            return
+        try:
             self._ledger.submit(self._at_start)
+        except Exception as error:
+            if is_away(error) or self._ledger.stopping.is_set():
+                raise
+            log.exception("the recipe of this service's start was not submitted, as protocol %s", self._at_start.id)
 
     def _drive(self, protocol: Protocol) -> None:
         assert self._tracking is not None
@@ -123,6 +130,9 @@ class Driver:
             )
         except Stopped:
             protocol.move("stopped", "MLflow could not be told of its end; that is done when the service is started again")
+        except Exception as error:  # whatever MLflow has against it, the next protocol begins
+            log.exception("MLflow was not told of the end of protocol %s", protocol.id)
+            protocol.move(state, f"{note}; MLflow was not told: {in_a_line(error)}")
         else:
             protocol.move(state, note)
 

@@ -10,6 +10,8 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
+from training.tracking import TrackingError
+
 MEDIA_TYPE = "application/problem+json"
 PROBLEMS: dict[str, tuple[int, str]] = {
     "invalid-request": (422, "The request is not as described in /docs"),
@@ -20,6 +22,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "method-not-allowed": (405, "Method not allowed"),
     "still-stopping": (409, "The protocol is still being cancelled"),
     "registering": (409, "The version is being registered"),
+    "tracking-refuses": (409, "MLflow does not hold what it should"),
     "body-too-large": (413, "The body is too large"),
     "unsupported-media-type": (415, "Unsupported media type"),
     "unknown-host": (421, "Asked under a name that is not the service's"),
@@ -53,6 +56,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(TrackingError, _tracking)
     app.add_exception_handler(Exception, _unforeseen)
 
 
@@ -65,6 +69,11 @@ def problem(code: str, detail: str, headers: dict[str, str] | None = None, **mem
 def _refused(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refused)
     return problem(error.code, error.detail, error.headers, **error.members)
+
+
+def _tracking(_: Request, error: Exception) -> JSONResponse:
+    """What a person has to put right there, and how: its sentence says so."""
+    return problem("tracking-refuses", str(error))
 
 
 def _http(_: Request, error: Exception) -> JSONResponse:

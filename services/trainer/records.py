@@ -5,6 +5,7 @@ RUNNING: to be worked on, by this service or by the one that is started after it
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ STACK, PROTOCOL, DATA, PROMOTE, SUBMITTED, SUMMARY, NOTE = (
     "mdmt.stack", "mdmt.protocol", "mdmt.data", "mdmt.promote", "mdmt.submitted", "mdmt.summary", "mlflow.note.content",
 )  # fmt: skip
 FILE = "recipe.json"
+log = logging.getLogger(__name__)
 
 
 def now() -> str:
@@ -57,7 +59,8 @@ class Record:
 
 
 class Records:
-    """The protocols of one installation (`stack`). Every method asks MLflow, and raises what MLflow raises when it is away."""
+    """The protocols of one installation (`stack`). Every method asks MLflow, and raises what MLflow raises when it is away. A run, or its
+    experiment, may be deleted by a person at any time: it is not there any more."""
 
     def __init__(self, tracking: Tracking, stack: str) -> None:
         self._tracking, self._stack = tracking, stack
@@ -78,9 +81,8 @@ class Records:
         durable.write(path, order.recipe.model_dump_json(indent=1).encode())  # first: a run without its recipe is of no use
         client = self._tracking.client
         tags = {DATA: str(order.data), PROMOTE: json.dumps(order.promote), SUBMITTED: now()}
-        found = self._found(f"tags.`{PROTOCOL}` = '{order.id}'")
-        if found:
-            run_id = found[0].info.run_id
+        run_id = self._run_id(order.id)
+        if run_id is not None:
             for key, value in tags.items():
                 client.set_tag(run_id, key, value)
             client.update_run(run_id, status="RUNNING")
@@ -92,21 +94,27 @@ class Records:
             run_id = run.info.run_id
         client.log_artifact(run_id, str(path))
 
-    def reopen(self, protocol: str) -> None:
-        """A finished protocol has work again."""
-        self._tracking.client.update_run(self._run_id(protocol), status="RUNNING")
+    def reopen(self, order: Order) -> None:
+        """A finished protocol has work again; one whose run was deleted has a new one."""
+        run_id = self._run_id(order.id)
+        if run_id is None:
+            self.open(order)
+        else:
+            self._tracking.client.update_run(run_id, status="RUNNING")
 
     def end(self, protocol: str, status: str, note: str, summary: Mapping[str, Any]) -> None:
-        """FINISHED, FAILED or KILLED, with the reason and the counts that remain when this process is gone."""
+        """FINISHED, FAILED or KILLED, with the reason and the counts that remain when this process is gone. Whoever deleted its run
+        does not want to keep them: the end is then in the log alone."""
         run_id = self._run_id(protocol)
+        if run_id is None:
+            log.warning("protocol %s is %s; its run in MLflow was deleted, and is not told", protocol, status)
+            return
         self._tracking.client.set_tag(run_id, SUMMARY, json.dumps(summary))
         runs.close(self._tracking.client, run_id, status, note or " ")
 
-    def _run_id(self, protocol: str) -> str:
+    def _run_id(self, protocol: str) -> str | None:
         found = self._found(f"tags.`{PROTOCOL}` = '{protocol}'")
-        if not found:
-            raise TrackingError(f"MLflow does not know the protocol {protocol} any more: its run was deleted")
-        return str(found[0].info.run_id)
+        return str(found[0].info.run_id) if found else None
 
     def _found(self, wanted: str) -> list[Run]:
         client = self._tracking.client

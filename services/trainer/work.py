@@ -36,7 +36,7 @@ class Work:
         if self._is_whole(set(plan.distinct)):
             protocol.units(plan, 0)
             return "nothing to do: all units are finished, the version is registered"
-        self._records.reopen(protocol.id)
+        self._records.reopen(self._order)
         if protocol.forgive:
             refits = make_plan(self._order.recipe, study.cohorts, study.films(protocol), study.weights, (REFIT,))
             study.claims.forgive([*plan.distinct, *refits.distinct])

@@ -122,6 +122,15 @@ def test_an_experiment_keeps_its_id_and_its_artifacts_lie_in_the_home(tracking: 
     assert tracking.client.get_experiment(experiment).artifact_location == (tracking.home / "artifacts").resolve().as_uri()
 
 
+def test_a_deleted_experiment_is_refused_with_what_to_do_until_somebody_restores_it(tracking: Tracking) -> None:
+    first = tracking.experiment("mdmt-deleted")
+    tracking.client.delete_experiment(first)
+    with pytest.raises(TrackingError, match=rf"'mdmt-deleted' was deleted .* restore --experiment-id {first}`.*mlflow gc "):
+        tracking.experiment("mdmt-deleted")
+    tracking.client.restore_experiment(first)
+    assert tracking.experiment("mdmt-deleted") == first
+
+
 def test_a_version_is_found_by_its_tag_and_gives_its_files_back(
     tracking: Tracking, experiment: str, folder: Path, tmp_path: Path
 ) -> None:

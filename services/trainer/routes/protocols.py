@@ -14,7 +14,7 @@ from services.trainer.stream import is_over, stream
 LOG_BYTES = 1_000_000
 REFUSALS = (
     "invalid-recipe", "invalid-data", "invalid-request", "body-too-large", "unsupported-media-type", "still-stopping",
-    "registering", "cross-origin", "tracking-away",
+    "registering", "cross-origin", "tracking-away", "tracking-refuses",
 )  # fmt: skip
 router = APIRouter(prefix="/protocols", tags=["protocols"])
 
