@@ -1,11 +1,12 @@
 """The command line: one verb per stage, each a call into one package. `mdmt --help` is the table of contents.
 
-Exit codes: 0 done · 1 refused, with the reason on standard error · 2 wrong usage · 130 interrupted.
+Exit codes: 0 done · 1 refused, with the reason on standard error · 2 wrong usage · 130 interrupted, `run` by SIGTERM too.
 State lies in one folder (`MDMT_HOME`, default `state`); tracking goes to `MLFLOW_TRACKING_URI`, or to an SQLite file in that folder.
 Heavy imports are inside the verbs, so that help is instant.
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Optional
@@ -104,6 +105,7 @@ def run(
     from training.protocol.sharing import workers_here
     from training.protocol.summary import compare
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's end gives units back as Ctrl-C does
     with StudyView(out) as view:
         ready = study(recipe, data, workers or CORES)
         if workers is None and (slots := workers_here(ready.recipe, ready.outline, home())):
@@ -281,9 +283,10 @@ def main() -> None:
     withhold_texts()
     try:
         app()
-    except KeyboardInterrupt:
-        err.print("interrupted; what is finished is kept, the same command goes on")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # what Typer makes of a KeyboardInterrupt
+            err.print("interrupted; what is finished is kept, the same command goes on")
+        raise
     except Exception as error:
         if type(error).__module__.split(".")[0] not in OUR_ROOMS:
             raise

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -165,3 +166,17 @@ def test_warnings_of_the_processes_that_prepare_films_withhold_their_texts_too(t
     result = python("-c", begins, home=tmp_path)
     assert result.returncode == 0
     assert "UserWarning" in result.stderr and "CANARY" not in result.stderr
+
+
+def test_sigterm_interrupts_a_run_as_ctrl_c_does(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(mdmt, "study", lambda *_: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(mdmt, "withhold_texts", lambda: None)  # it is for a whole process
+    monkeypatch.setattr(sys, "argv", ["mdmt", "run"])
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with pytest.raises(SystemExit) as end:
+            mdmt.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert end.value.code == 130
+    assert capsys.readouterr().err.strip() == "interrupted; what is finished is kept, the same command goes on"

@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from mlflow.entities import Metric
@@ -23,6 +24,7 @@ from training.tracking import PARENT, RECIPE, Tracking, TrackingError
 
 LONGEST_PAUSE = 15.0  # seconds between attempts to reach a server that is away
 SHORTEST_GAP = 0.5  # seconds between two sendings of epochs: short epochs go together
+GIVE_BACK = 3.0  # seconds that a worker which is told to stop has for its run in MLflow; it has eight in all
 MOST = 900  # metrics in one call; MLflow takes 1,000
 
 Result = TypeVar("Result")
@@ -39,7 +41,7 @@ class Delivery:
         self._claims, self._lease, self._say, self._budget = claims, lease, say, budget
         self._end: str | None = None  # "finish" or "abandon"
         self._news, self._abandoned = threading.Event(), threading.Event()
-        self._tried = False
+        self._tried = self._given_back = False
         self._thread = threading.Thread(target=self._deliver, name=f"delivery-{unit.fingerprint[:8]}", daemon=True)
         self._thread.start()
 
@@ -52,6 +54,14 @@ class Delivery:
     def abandon(self) -> None:
         self._abandoned.set()
         self._stop("abandon")
+
+    def give_back(self) -> None:
+        """Abandon a unit that was stopped, its run KILLED until somebody goes on in it. Where MLflow does not answer in time it stays
+        RUNNING: the claim must be given back."""
+        self._given_back = True
+        self.abandon()
+        self._thread.join(GIVE_BACK)
+        self._given_back = False
 
     def wait(self) -> None:
         self._thread.join()
@@ -79,6 +89,14 @@ class Delivery:
             self._give_up(f"not delivered to {self._tracking.uri}: {type(error).__name__}: {error}")
         finally:
             self._lease.stop()
+            if self._given_back:
+                self._end_run()
+
+    def _end_run(self) -> None:
+        with suppress(Exception):  # also when the claim was lost meanwhile, and the run is another's
+            self._lease.check()
+            if (run_id := self._desk.run_id) is not None:
+                runs.close(self._tracking.client, run_id, "KILLED", "stopped; whoever runs the recipe again goes on in this run")
 
     def _give_up(self, reason: str) -> None:
         try:

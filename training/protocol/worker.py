@@ -101,7 +101,7 @@ class Worker:
             if desk.outcome is None:
                 self._train(job, desk, lease, delivery)
         except Stopped:
-            delivery.abandon()
+            delivery.give_back()
             claims.release(claim)
             raise
         except ClaimLost as lost:

@@ -128,6 +128,40 @@ def test_a_commit_whose_database_answer_was_an_error_is_not_reported_as_a_failur
     assert not bench.claims.states([one.fingerprint])[one.fingerprint].failures
 
 
+def test_a_run_is_killed_while_its_unit_is_given_back_and_the_next_attempt_goes_on_in_it(bench: Bench, one: Unit) -> None:
+    desk, claim = bench.desk(one, outcome=False), bench.claim(one)
+    delivery = bench.begin(one, desk, claim)
+    until_opened(desk)
+    delivery.give_back()
+    bench.claims.release(claim)
+    assert list(bench.runs(one).values()) == ["KILLED"]
+    run_id = desk.run_id
+    bench.deliver(one)
+    assert bench.delivered(one) == run_id
+
+
+def test_with_mlflow_away_a_unit_is_given_back_in_time(bench: Bench, one: Unit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GIVE_BACK", 0.2)
+    desk = bench.desk(one, outcome=False)
+    delivery = bench.begin(one, desk, bench.claim(one))
+    until_opened(desk)
+    hung = threading.Event()
+    monkeypatch.setattr(runs, "close", lambda *_: hung.wait(30))
+    begun = time.monotonic()
+    delivery.give_back()
+    assert time.monotonic() - begun < 2
+    hung.set()
+    delivery.wait()
+    assert list(bench.runs(one).values()) == ["RUNNING"]
+
+
+def until_opened(desk: Desk) -> None:
+    give_up = time.monotonic() + 10
+    while desk.run_id is None:
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("what", ["file", "run"])
 def test_a_committed_run_that_cannot_be_read_is_given_back_and_is_no_longer_finished(what: str, bench: Bench, one: Unit) -> None:
     bench.deliver(one)

@@ -250,5 +250,6 @@ def test_told_to_stop_a_worker_gives_its_unit_back_keeps_its_last_epoch_and_leav
     assert time.monotonic() - begun < 5
     standing = bench.claims.states([one.fingerprint])[one.fingerprint]
     assert (standing.state, standing.failures) == ("free", 0)
+    assert [run.info.status for run in bench.ground.runs_of(one)] == ["KILLED"]
     kept = json.loads((bench.desk(one).checkpoints / "checkpoint.json").read_text())
     assert len(kept["losses"]) >= 1
