@@ -26,7 +26,7 @@ def fastest(folder: Path, ways: Sequence[Way], notes: Path) -> Way:
         return ways[0]
     named = {str(way): way for way in ways}
     key = f"{folder.name} on {processor()}, {cores()} cores at once: {' or '.join(named)}"
-    known: dict[str, str] = json.loads(notes.read_text()) if notes.is_file() else {}
+    known = _known(notes)
     if known.get(key) not in named:
         times = {name: _timed(folder, way) for name, way in named.items()}
         known[key] = next(name for name, seconds in times.items() if seconds <= NEARLY * min(times.values()))
@@ -35,6 +35,15 @@ def fastest(folder: Path, ways: Sequence[Way], notes: Path) -> Way:
         fresh.write_text(json.dumps(known, indent=2))
         fresh.replace(notes)
     return named[known[key]]
+
+
+def _known(notes: Path) -> dict[str, str]:
+    """What was measured; nothing where the file cannot be read, which costs no more than to measure again."""
+    try:
+        known = json.loads(notes.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def _timed(folder: Path, way: Way) -> float:

@@ -5,6 +5,7 @@ import logging
 import re
 import traceback
 import uuid
+from http import HTTPStatus
 from time import perf_counter
 
 from fastapi import Request
@@ -48,8 +49,9 @@ class AccessMiddleware:
                     headers["Connection"] = "close"  # so that nobody sends a further request on it
                 if (loaded := state.get("loaded")) is not None:
                     headers["X-Model-Version"] = loaded.version
-                    if scope["method"] == "POST":
-                        scope["app"].state.readiness.answered(loaded, status)
+                    failed = state.get("version_failed", False)
+                    if scope["method"] == "POST" and (failed or status == HTTPStatus.OK):
+                        scope["app"].state.readiness.answered(loaded, failed)
             await send(message)
 
         async def receive_marked() -> Message:

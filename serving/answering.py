@@ -7,6 +7,8 @@ from typing import TypeVar
 from fastapi import Request
 
 from cxr.bundle import Bundle
+from cxr.decoding import NurseryGone
+from cxr.errors import FilmError
 from cxr.prediction import Prediction
 from cxr.reading import Limits
 from serving.answers import PredictionAnswer, Timings, answer
@@ -51,7 +53,13 @@ async def finished(
 
     def work(alone: bool) -> T:
         bundle = loaded.bundle.alone if alone else loaded.bundle
-        prediction, seconds = predicted(bundle, data, state.settings.limits, explain)
+        try:
+            prediction, seconds = predicted(bundle, data, state.settings.limits, explain)
+        except (FilmError, NurseryGone):
+            raise
+        except Exception:
+            request.state.version_failed = True  # `Readiness` counts it; what `finish` fails at is not the version's
+            raise
         timings = Timings.of(read_body=read_body, total=read_body + perf_counter() - started, **seconds)
         made = finish(prediction, timings)
         state.metrics.count(prediction, timings)

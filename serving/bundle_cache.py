@@ -1,14 +1,21 @@
-"""Verified copies of bundles on this machine's disk, and what the alias pointed to last: enough to start without the registry.
+"""Verified copies of bundles on this machine's disk, and what was served last: enough to start without the registry.
 
 v3-9f2c…/          the files of a version, verified again at every load
-v3-9f2c….tried     the digest of the manifest that passed its trial
-last-41ab….json    what the alias of a registry pointed to last
+v3-9f2c….tried     the digest of the manifest that passed its trial; written first, and touched whenever the copy is opened
+last-41ab….json    what was served last of an alias of a registry
+
+Any number of processes may share the folder, without locks: files and folders appear whole, under names that mean one content, and what
+somebody may be at is left alone by age.
 """
 
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from cxr.bundle import Bundle
@@ -20,7 +27,8 @@ from cxr.signature import NotSigned, fingerprint, verify
 from serving.settings import Settings
 from serving.trial import tried
 
-KEPT = 3  # versions on disk: the one that is served, and those a roll-back may return to
+KEPT = 3  # versions on disk beside those that were served last: what a roll-back may return to
+UNDER_WAY_SECONDS = 3600  # a copy, or a download, that was touched since may be in use: longer than any download and trial take
 Fetch = Callable[[Path], Path]
 
 
@@ -42,23 +50,28 @@ class BundleCache:
                 self.forget(key)
         # Into a temporary folder first: what stands under the final name was complete and verified once.
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
         with tempfile.TemporaryDirectory(dir=self._folder, prefix="download-") as temporary:
             got = fetch(Path(temporary))
             read_manifest(got)
             self._signer(got)
             self._try(got)
-            digest = _digest(got)
-            if not (self._folder / key).exists():
+            _write(self._mark(key), _digest(got))
+            try:
                 got.rename(self._folder / key)
-        self._mark(key).write_text(digest)
-        self._prune(key)
+            except OSError:
+                if not (self._folder / key).is_dir():  # else another process was first
+                    raise
+        self._prune()
         return self._open(key)
 
     def _open(self, key: str) -> tuple[Bundle, str | None]:
         folder = self._folder / key
         signer = self._signer(folder)
-        if not self._mark(key).is_file() or self._mark(key).read_text() != _digest(folder):
+        if not self._mark(key).is_file() or self._mark(key).read_bytes() != _digest(folder).encode():
             raise BundleError("the copy on disk was not tried yet")
+        with suppress(OSError):  # on a disk that is read only nothing is pruned either
+            os.utime(self._mark(key))
         return self._laid_out(folder), signer
 
     def _try(self, folder: Path) -> None:
@@ -90,27 +103,53 @@ class BundleCache:
     def _mark(self, key: str) -> Path:
         return self._folder / f"{key}.tried"
 
-    def _prune(self, newest: str) -> None:
-        marks = sorted(self._folder.glob("*.tried"), key=lambda path: path.stat().st_mtime)
-        for mark in marks[:-KEPT]:
-            if mark.stem != newest:
+    def _prune(self) -> None:
+        """Forget the copies that were opened longest ago, but for those that were served last and those somebody may be opening."""
+        served = {key for path in self._folder.glob("last-*.json") if (noted := _noted(path)) for key in noted[1:]}
+        marks = sorted(self._ages("*.tried"))
+        for age, mark in marks[KEPT:]:
+            if age > UNDER_WAY_SECONDS and mark.stem not in served:
                 self.forget(mark.stem)
 
+    def _sweep(self) -> None:
+        """Throw away what processes that were killed have downloaded."""
+        for age, left in self._ages("download-*"):
+            if age > UNDER_WAY_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+
+    def _ages(self, pattern: str) -> Iterator[tuple[float, Path]]:
+        """Seconds since each was touched."""
+        for path in self._folder.glob(pattern):
+            with suppress(FileNotFoundError):  # another process prunes too
+                yield time.time() - path.stat().st_mtime, path
+
     def remember(self, place: str, version: str, key: str) -> None:
-        """Note what the alias points to; `place` names registry, model and alias."""
-        path = self._folder / f"last-{place}.json"
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps({"version": version, "key": key}))
-        fresh.rename(path)
+        """Note what is served; `place` names registry, model and alias."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        _write(self._folder / f"last-{place}.json", json.dumps({"version": version, "key": key}))
 
     def last(self, place: str) -> tuple[str, str] | None:
         """(version, key) that was noted last; None when there is no note, or no copy of what it names."""
-        try:
-            noted = json.loads((self._folder / f"last-{place}.json").read_text())
-            version, key = str(noted["version"]), str(noted["key"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return (version, key) if (self._folder / key).is_dir() else None
+        noted = _noted(self._folder / f"last-{place}.json")
+        return noted if noted and (self._folder / noted[1]).is_dir() else None
+
+
+def _noted(path: Path) -> tuple[str, str] | None:
+    try:
+        noted = json.loads(path.read_text(encoding="utf-8"))
+        return str(noted["version"]), str(noted["key"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all, also when the power fails."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    with fresh.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
 
 
 def _digest(folder: Path) -> str:

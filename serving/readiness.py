@@ -34,13 +34,14 @@ class RegistryAway(LoadError):
 @dataclass(frozen=True)
 class LoadedBundle:
     """A bundle and the name under which the registry holds it. `signed_by` is the fingerprint of the trusted key, None when no key
-    is trusted and nothing was checked."""
+    is trusted and nothing was checked; `key` is what the source calls it."""
 
     bundle: Bundle
     name: str
     version: str
     alias: str
     signed_by: str | None = None
+    key: str = ""
 
     @property
     def identity(self) -> tuple[str, str, str]:
@@ -49,8 +50,8 @@ class LoadedBundle:
 
 @dataclass(frozen=True)
 class Source:
-    """Where bundles come from. `current` names, cheaply, what is to be served now; `load` loads and verifies it; `last` gives what was
-    to be served when that was last known.
+    """Where bundles come from. `current` names, cheaply, what is to be served now; `load` loads and verifies it; `keep` is told what is
+    served, which `last` gives when nobody can say any more what is to be.
 
     All raise LoadError when nobody can say; `load` and `last` raise BundleError for what must not be served.
     """
@@ -58,6 +59,7 @@ class Source:
     current: Callable[[], str]
     load: Callable[[], LoadedBundle]
     last: Callable[[], LoadedBundle | None] = lambda: None
+    keep: Callable[[LoadedBundle], None] = lambda served: None
 
     @classmethod
     def fixed(cls, load: Callable[[], LoadedBundle]) -> "Source":
@@ -190,6 +192,7 @@ class Readiness:
         except BundleError as error:
             self._refused = (key, str(error), time.monotonic())
             raise
+        self._keep(new)
         return Outcome("switched" if switches else "unchanged")
 
     def _asked(self) -> str | None:
@@ -211,6 +214,14 @@ class Readiness:
             log.warning("the registry does not answer: version %s was served last and is served again", last.version)
             return last
 
+    def _keep(self, served: LoadedBundle) -> None:
+        try:
+            self._source.keep(served)
+        except OSError as error:
+            log.warning(
+                "a start without the registry would not find what is served: it could not be noted (%s)", type(error).__name__
+            )
+
     def _note(self, reason: str) -> None:
         serving = "nothing is served" if self.loaded is None else f"version {self.loaded.version} is still served"
         if reason != self.reason:  # said once, not at every look
@@ -226,23 +237,25 @@ class Readiness:
         log.info("serving %s version %s (%s)", new.name, new.version, new.bundle.digest[:12])
         weakref.finalize(new.bundle, log.info, "version %s answered its last request", new.version).atexit = False
 
-    def answered(self, loaded: LoadedBundle, status: int) -> None:
-        """Told of every request that a version answered, before its answer goes out. Only answers and failures count: what a caller
-        did wrong says nothing about the version."""
-        if status not in (200, 500) or self._probation is None:
+    def answered(self, loaded: LoadedBundle, failed: bool) -> None:
+        """Told of every request that a version has answered or `failed` at, before the answer goes out; not of what a caller did wrong, nor
+        of what failed beside the version, which say nothing about it."""
+        if self._probation is None:
             return
         reason = ""
         with self._deciding:
             if self._probation is None or self._probation.new is not loaded:
                 return
-            self._probation.count(status == 500)
+            self._probation.count(failed)
             if self._probation.is_failed:
                 reason = self._take_back(self._probation)
             elif self._probation.answered < FIRST_ANSWERS:
                 return
+            old = self._probation.old
             self._probation = None
         give_back()
         if reason:
+            self._keep(old)
             self._note(reason)
             self._tell(Outcome("taken-back", reason, "failing"))
 

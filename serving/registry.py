@@ -23,6 +23,7 @@ from serving.readiness import LoadedBundle, LoadError, RegistryAway, Source
 from serving.settings import Settings
 
 TIMEOUT_SECONDS = 10
+SQLITE = "sqlite:///"
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 # What MLflow's client knows to do and a plain request does not.
 SPECIAL = (
@@ -49,14 +50,14 @@ class _Refused(Exception):
 
 
 def registry_source(settings: Settings) -> Source:
-    """Follows the alias of the settings. When the registry does not answer and nothing is served yet, what the alias pointed to last
-    is loaded from this machine's disk."""
+    """Follows the alias of the settings. When the registry does not answer and nothing is served yet, what was served last is loaded
+    from this machine's disk."""
     # MLflow's own retries take four minutes, during which nobody could tell why; the service retries by itself.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     registry = Registry(settings)
-    return Source(lambda: registry.resolve().key, registry.load, registry.last)
+    return Source(lambda: registry.resolve().key, registry.load, registry.last, registry.keep)
 
 
 class Registry:
@@ -88,32 +89,33 @@ class Registry:
         """What the alias points to. Raises LoadError and BundleError."""
         version = self.resolve()
         settings = self._settings
-        loaded = self._loaded(
-            version, lambda folder: fetched(settings.tracking_uri, settings.model_name, version.version, folder)
-        )
-        self._cache.remember(self._place, *version)
-        return loaded
+        return self._loaded(version, lambda folder: fetched(settings.tracking_uri, settings.model_name, version.version, folder))
+
+    def keep(self, served: LoadedBundle) -> None:
+        """Note what is served: `last` gives it from now on."""
+        self._cache.remember(self._place, served.version, served.key)
 
     def last(self) -> LoadedBundle | None:
-        """What the alias pointed to last, from this machine's disk; None when nothing is known. Raises LoadError and BundleError."""
+        """What was served last, from this machine's disk; None when nothing is known. Raises LoadError and BundleError."""
         known = self._cache.last(self._place)
         return None if known is None else self._loaded(Version(*known), _cannot_fetch)
 
     def _loaded(self, version: Version, fetch: Fetch) -> LoadedBundle:
         bundle, signer = self._cache.bundle(version.key, fetch)
-        return LoadedBundle(bundle, self._settings.model_name, version.version, self._settings.alias, signer)
+        return LoadedBundle(bundle, self._settings.model_name, version.version, self._settings.alias, signer, version.key)
 
     def _by_alias(self) -> Mapping[str, Any]:
         name, alias, uri = self._settings.model_name, self._settings.alias, self._settings.tracking_uri
         if urllib.parse.urlsplit(uri).scheme in ("http", "https") and not any(os.environ.get(one) for one in SPECIAL):
             return _ask(uri, "registered-models/alias", {"name": name, "alias": alias})["model_version"]  # type: ignore[no-any-return]
+        if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE).partition("?")[0]).is_file():
+            raise _Refused("its database file is not there")  # MLflow's client would make an empty one
         from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
 
         try:
             found = MlflowClient(tracking_uri=uri, registry_uri=uri).get_model_version_by_alias(name, alias)
-        except MlflowException as error:
-            raise _Refused(error.error_code) from error
+        except Exception as error:  # MLflow's, or of whatever its store is made of
+            raise _Refused(getattr(error, "error_code", type(error).__name__)) from error
         return {field: getattr(found, field) for field in ("name", "version", "source", "creation_timestamp")}
 
 

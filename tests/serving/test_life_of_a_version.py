@@ -160,16 +160,6 @@ def test_a_damaged_copy_is_not_served_when_the_registry_is_away(tmp_path: Path, 
         wait_for(client, 200)
 
 
-def test_only_the_latest_versions_stay_on_disk(tmp_path: Path, good: list[Path]) -> None:
-    with following(tmp_path, good) as (shelf, _, readiness):
-        for number in ("2", "3", "4", "5"):
-            if number != "2":
-                shelf.put(number, version(tmp_path / number, float(number)))
-            shelf.alias = number
-            assert readiness.look().change == "switched"
-    assert sorted(path.name for path in (tmp_path / "cache").iterdir() if path.is_dir()) == ["v3", "v4", "v5"]
-
-
 @pytest.mark.parametrize("swaps", [10, pytest.param(100, marks=pytest.mark.slow)])
 def test_no_request_fails_while_versions_are_switched_and_each_answer_is_of_the_version_that_it_names(
     tmp_path: Path, good: list[Path], swaps: int

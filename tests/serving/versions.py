@@ -36,7 +36,7 @@ class Shelf:
         self.alias = self.alias or version
 
     def source(self) -> Source:
-        return Source(self._current, self._load, self._last)
+        return Source(self._current, self._load, self._last, self._keep)
 
     def _current(self) -> str:
         if self.away:
@@ -45,24 +45,31 @@ class Shelf:
 
     def _load(self) -> LoadedBundle:
         version = self._current()[1:]
-        loaded = self._loaded(version, lambda into: self._fetch(version, into))
-        self._cache.remember("shelf", version, f"v{version}")
-        return loaded
+        return self._loaded(version, lambda into: self._fetch(version, into))
+
+    def _keep(self, served: LoadedBundle) -> None:
+        self._cache.remember("shelf", served.version, served.key)
 
     def _last(self) -> LoadedBundle | None:
         known = self._cache.last("shelf")
-        return None if known is None else self._loaded(known[0], self._no_fetch)
+        return None if known is None else self._loaded(known[0], no_copy)
 
     def _loaded(self, version: str, fetch: Callable[[Path], Path]) -> LoadedBundle:
         bundle, signer = self._cache.bundle(f"v{version}", fetch)
-        return LoadedBundle(bundle, "mdmt", version, "champion", signer)
+        return LoadedBundle(bundle, "mdmt", version, "champion", signer, f"v{version}")
 
     def _fetch(self, version: str, into: Path) -> Path:
         self.fetched.append(version)
-        return shutil.copytree(self._folders[version], into / "bundle", symlinks=True)
+        return copied(self._folders[version], into)
 
-    def _no_fetch(self, into: Path) -> Path:
-        raise RegistryAway("the registry does not answer")
+
+def copied(folder: Path, into: Path) -> Path:
+    """What a download gives."""
+    return shutil.copytree(folder, into / "bundle", symlinks=True)
+
+
+def no_copy(into: Path) -> Path:
+    raise RegistryAway("the registry does not answer")
 
 
 def version(into: Path, temperature: float = 1.5, change: Change = lambda folder: None, signed: bool = True) -> Path:
