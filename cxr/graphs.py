@@ -149,10 +149,14 @@ def _openvino(content: bytes, precision: Precision, threads: int, streams: int) 
 def _quiet_openvino() -> Any:
     """OpenVINO without its converter, whose mere import reports to its makers over the network."""
     with _IMPORTING:  # graphs are compiled side by side, and `sys.modules` has a module before it is whole
-        if "openvino" in sys.modules:
-            return sys.modules["openvino"]
-        sys.modules[_CONVERTER] = None  # type: ignore[assignment]  # documented: importing it then fails, and OpenVINO goes on
-        try:
-            return importlib.import_module("openvino")
-        finally:
-            del sys.modules[_CONVERTER]
+        if "openvino" not in sys.modules:
+            sys.modules[_CONVERTER] = None  # type: ignore[assignment]  # documented: importing it then fails, and OpenVINO goes on
+            try:
+                importlib.import_module("openvino")
+            finally:
+                del sys.modules[_CONVERTER]
+        openvino: Any = sys.modules["openvino"]
+        # Its bindings look for NumPy with the first type that they translate. Two threads that do so at once wait for each other for
+        # ever: one holds their guard and wants the interpreter, the other has the interpreter and wants the guard.
+        openvino.Type.f32.to_dtype()
+        return openvino

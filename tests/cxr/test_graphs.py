@@ -118,6 +118,18 @@ def test_openvino_is_loaded_without_what_reports_to_its_makers(folder: Path) -> 
     assert done.stdout.strip() == "[] False"
 
 
+def test_threads_that_are_the_first_to_ask_openvino_for_a_type_do_not_wait_for_each_other_for_ever() -> None:
+    script = (
+        "import sys, threading; sys.setswitchinterval(1e-6); from concurrent.futures import ThreadPoolExecutor; from cxr import graphs\n"
+        "together = threading.Barrier(8)\n"
+        "def ask(_):\n    openvino = graphs._quiet_openvino()\n    together.wait()\n    return openvino.Type.u8.to_dtype()\n"
+        "print(len(list(ThreadPoolExecutor(8).map(ask, range(8)))))"
+    )
+    for _ in range(4):  # without the guard about half of them hang
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
+        assert done.stdout.strip() == "8"
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_first_graphs_of_a_process_may_be_loaded_side_by_side(folder: Path, engine: str) -> None:
     script = (

@@ -313,7 +313,7 @@ def test_the_recipe_of_the_start_is_no_reason_not_to_work_on_others(settings: Se
     tracking.client.delete_experiment(tracking.experiment("mdmt-tiny"))
     at_start = Order(recipe_on(phantom), phantom, promote=True)
     app = create_app(settings, lambda _, stop: Obedient(stop, wait_for_ever), at_start)
-    with TestClient(app) as client:
+    with TestClient(app, base_url="http://127.0.0.1") as client:
         until(lambda: client.get("/readyz").status_code == 200)
         other = client.post("/protocols", json=submission(recipe_on(phantom, name="other"))).json()["id"]
         until(lambda: state_of(client, other) == "preparing")

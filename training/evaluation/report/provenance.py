@@ -9,7 +9,7 @@ METHODS = (
     ("over backbones", "mean over backbones that have every fold of every method compared; each backbone counts the same"),
     ("pooled", "the test films of all folds together, each counted once (first repeat)"),
     ("95 % interval", "percentile bootstrap of the pooled films, drawing persons, not films; no allowance for training anew"),
-    ("F1", "of the positive class (SEVERE) as in Table 1 of the paper; macro for tasks of more classes"),
+    ("F1", "of the task's positive class (SEVERE for prognosis, as in Table 1 of the paper); macro for tasks without one"),
     ("G-mean", "geometric mean of the recalls of all classes"),
     ("AUC", "area under the ROC curve of the probabilities, not of hard labels; folds with one class only have none"),
     ("temperature", "one number per fold and task, fitted on validation films only; it changes no label"),
