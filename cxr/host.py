@@ -43,7 +43,7 @@ def _known(notes: Path) -> dict[str, str]:
         known = json.loads(notes.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return known if isinstance(known, dict) else {}
+    return {key: way for key, way in known.items() if isinstance(way, str)} if isinstance(known, dict) else {}
 
 
 def _timed(folder: Path, way: Way) -> float:

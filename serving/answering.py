@@ -55,13 +55,13 @@ async def finished(
         bundle = loaded.bundle.alone if alone else loaded.bundle
         try:
             prediction, seconds = predicted(bundle, data, state.settings.limits, explain)
-        except (FilmError, NurseryGone):
+            timings = Timings.of(read_body=read_body, total=read_body + perf_counter() - started, **seconds)
+            made = finish(prediction, timings)
+        except (FilmError, ProblemError, NurseryGone):
             raise
         except Exception:
-            request.state.version_failed = True  # `Readiness` counts it; what `finish` fails at is not the version's
+            request.state.version_failed = True  # `Readiness` counts it, and no other failure
             raise
-        timings = Timings.of(read_body=read_body, total=read_body + perf_counter() - started, **seconds)
-        made = finish(prediction, timings)
         state.metrics.count(prediction, timings)
         state.drift.add(loaded.bundle, prediction)
         _audit(request, loaded, state.audit.film(data), prediction, timings)

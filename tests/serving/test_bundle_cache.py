@@ -124,17 +124,28 @@ def test_after_a_version_was_taken_back_or_refused_a_start_without_the_registry_
         assert served(client) == "1"
 
 
-def test_what_fails_beside_the_version_takes_none_back(tmp_path: Path, good: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_is_taken_back_for_what_it_fails_at_itself_and_for_nothing_else(
+    tmp_path: Path, good: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError
 
     with following(tmp_path, good) as (shelf, client, readiness):
         shelf.alias = "2"
         assert readiness.look().change == "switched"
-        with monkeypatch.context() as rendering:
-            rendering.setattr("serving.routes.predictions.answer", broken)
-            assert [client.post("/predict", content=FILM, headers=PNG).status_code for _ in range(4)] == [500] * 4
+
+        def asked(**accept: str) -> list[int]:
+            return [client.post("/predict", content=FILM, headers={**PNG, **accept}).status_code for _ in range(4)]
+
+        assert asked(Accept="application/dicom") == [406] * 4  # there is no report of a PNG
+        with monkeypatch.context() as beside:
+            beside.setattr("serving.routes.predictions.read_upload", broken)
+            assert asked() == [500] * 4
         assert served(client) == "2"
+        with monkeypatch.context() as own:
+            own.setattr("serving.routes.predictions.answer", broken)
+            assert asked() == [500] * 4
+        assert served(client) == "1"
 
 
 @pytest.mark.parametrize("content", [None, b"no database at all, and long enough for a header" * 10])
