@@ -3,7 +3,8 @@
 Source    phantom films in the layouts of AIforCOVID and BRIXIA; `mdmt phantom` makes them
 Command   make demo   (or: mdmt run --recipe demo)
 Cost      8 minutes on 2 cores, of which the units take 4
-Expected  accuracy of prognosis (two-fold CV) about 0.67 for STL τ1, 0.71 for FT, 0.72 for MDMT; at most 0.775 is possible
+Expected  accuracy of prognosis (two-fold CV) 0.66 to 0.67 for STL τ1, 0.68 to 0.71 for FT, 0.70 to 0.72 for MDMT, by the processor;
+          at most 0.775 is possible
 """
 
 from typing import Any
