@@ -105,7 +105,7 @@ class BundleCache:
 
     def _prune(self) -> None:
         """Forget the copies that were opened longest ago, but for those that were served last and those somebody may be opening."""
-        served = {key for path in self._folder.glob("last-*.json") if (noted := _noted(path)) for key in noted[1:]}
+        served = {noted[1] for path in self._folder.glob("last-*.json") if (noted := _noted(path))}
         marks = sorted(self._ages("*.tried"))
         for age, mark in marks[KEPT:]:
             if age > UNDER_WAY_SECONDS and mark.stem not in served:

@@ -83,9 +83,10 @@ def order_of(recipe: Recipe, data: Path | None, promote: bool, settings: Setting
 
 def _stays_inside(recipe: Recipe) -> None:
     """Names become names of experiments and folders, paths are read: neither may lead out of the data folder."""
+    names = [("name", recipe.name), *((f"cohorts.{i}.name", source.name) for i, source in enumerate(recipe.cohorts))]
     wrong = [
-        {"field": "name", "message": "letters, digits, dot, dash and underscore only, 64 at most"}
-        for name in (recipe.name,)
+        {"field": field, "message": "letters, digits, dot, dash and underscore only, 64 at most"}
+        for field, name in names
         if not re.fullmatch(NAME, name)
     ]
     wrong += [
@@ -94,11 +95,6 @@ def _stays_inside(recipe: Recipe) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", source.reader)
     ]
     paths = [(f"cohorts.{i}.path", source.path) for i, source in enumerate(recipe.cohorts)]
-    wrong += [
-        {"field": f"cohorts.{i}.name", "message": "letters, digits, dot, dash and underscore only, 64 at most"}
-        for i, source in enumerate(recipe.cohorts)
-        if not re.fullmatch(NAME, source.name)
-    ]
     for field, path in (*paths, ("segmenter.pairs", recipe.segmenter.pairs)):
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\0" in path:
             wrong.append({"field": field, "message": "a path inside the data folder"})

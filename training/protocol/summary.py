@@ -15,7 +15,8 @@ from mlflow.entities import Run
 
 from cxr.tasks import TASKS, by_name
 from training.evaluation import plots
-from training.evaluation.metrics import HEADLINE, Predictions, evaluate, films_of, mean_and_sd, pooled
+from training.evaluation.metrics import HEADLINE, Predictions, evaluate, mean_and_sd, pooled
+from training.evaluation.report.survey import Group
 from training.evaluation.results import Line, Results, Setting, UnitResult
 from training.protocol.desk import HISTORY
 from training.protocol.plan import Plan
@@ -28,7 +29,8 @@ def summarise(group: Run, units: Sequence[Unit], finished: Mapping[str, Run], pi
     """Onto the group run, unless it stands there already: "<metric>_mean" and "_sd" over the folds, "pooled_…", how many folds."""
     done = [unit for unit in units if unit.fingerprint in finished]
     members = [finished[unit.fingerprint] for unit in done]
-    asked_once = [finished[unit.fingerprint] for unit in done if unit.repeat == min(u.repeat for u in done)]
+    first = min((unit.repeat for unit in done), default=0)  # further repeats ask about the same films again
+    asked_once = [finished[unit.fingerprint] for unit in done if unit.repeat == first]
     figures: dict[str, float] = {"folds": len(members), "folds_missing": len(units) - len(members)}
     measured = sorted({name for run in members for name in run.data.metrics if name.startswith("test_")})
     for name in measured:
@@ -133,14 +135,12 @@ def compare(results: Results) -> list[Line]:
         groups.setdefault(setting, []).append(unit)
     lines = []
     for setting, members in groups.items():
-        done = [unit for unit in members if unit.test is not None]
-        if not done:
+        group = Group(tuple(members))
+        if not group.measured:
             continue
-        first = min(unit.repeat for unit in done)  # further repeats ask about the same films again
-        parts = [unit.test for unit in done if unit.test is not None and unit.repeat == first]
-        folds = {metric: [unit.figures[metric] for unit in done if metric in unit.figures] for metric in HEADLINE}
-        figures, missing = evaluate(TASKS[setting.task], pooled(parts)), len(members) - len(done)
-        lines.append(Line(**asdict(setting), folds=folds, pooled=figures, films=films_of(parts), missing=missing))
+        folds = {metric: group.values(metric) for metric in HEADLINE}
+        figures, missing = evaluate(TASKS[setting.task], group.pooled()), len(members) - len(group.measured)
+        lines.append(Line(**asdict(setting), folds=folds, pooled=figures, films=group.films, missing=missing))
     return lines
 
 

@@ -68,7 +68,8 @@ class Group:
 
     @property
     def _first_repeat(self) -> list[UnitResult]:
-        return [unit for unit in self.measured if unit.repeat == self.measured[0].repeat]
+        first = min(unit.repeat for unit in self.measured)
+        return [unit for unit in self.measured if unit.repeat == first]
 
 
 def label(unit: UnitResult) -> str:
