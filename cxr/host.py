@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from cxr import durable
 from cxr.graphs import Way
 
 _TIMED = "import sys; from cxr.bundle import Way, time_golden; print(time_golden(sys.argv[1], Way(*sys.argv[2:])))"
@@ -31,9 +32,7 @@ def fastest(folder: Path, ways: Sequence[Way], notes: Path) -> Way:
         times = {name: _timed(folder, way) for name, way in named.items()}
         known[key] = next(name for name, seconds in times.items() if seconds <= NEARLY * min(times.values()))
         notes.parent.mkdir(parents=True, exist_ok=True)
-        fresh = notes.with_suffix(f".{os.getpid()}")
-        fresh.write_text(json.dumps(known, indent=2))
-        fresh.replace(notes)
+        durable.write(notes, json.dumps(known, indent=2).encode())
     return named[known[key]]
 
 

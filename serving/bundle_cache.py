@@ -12,12 +12,12 @@ import json
 import os
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from cxr import durable
 from cxr.bundle import Bundle
 from cxr.graphs import installed
 from cxr.host import fastest
@@ -56,7 +56,7 @@ class BundleCache:
             read_manifest(got)
             self._signer(got)
             self._try(got)
-            _write(self._mark(key), _digest(got))
+            durable.write(self._mark(key), _digest(got).encode())
             try:
                 got.rename(self._folder / key)
             except OSError:
@@ -126,7 +126,7 @@ class BundleCache:
     def remember(self, place: str, version: str, key: str) -> None:
         """Note what is served; `place` names registry, model and alias."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        _write(self._folder / f"last-{place}.json", json.dumps({"version": version, "key": key}))
+        durable.write(self._folder / f"last-{place}.json", json.dumps({"version": version, "key": key}).encode())
 
     def last(self, place: str) -> tuple[str, str] | None:
         """(version, key) that was noted last; None when there is no note, or no copy of what it names."""
@@ -140,16 +140,6 @@ def _noted(path: Path) -> tuple[str, str] | None:
         return str(noted["version"]), str(noted["key"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all, also when the power fails."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
-    with fresh.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
 
 
 def _digest(folder: Path) -> str:

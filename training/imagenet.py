@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from training import durable
+from cxr import durable
 
 MANIFEST = Path(__file__).with_name("imagenet.json")
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from training import durable
+from cxr import durable
 from training.imagenet import WeightsNotFound, WeightsRefused, refuse_other, sha256
 
 SET = re.compile(r"^[a-z0-9][a-z0-9-]{0,39}$")

@@ -14,8 +14,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cxr import durable
 from cxr.host import cores, processor
-from training import durable
 from training.settings import Training
 
 FOLDER = "calibration"

@@ -15,8 +15,9 @@ from typing import Any
 from mlflow.entities import Run
 from pydantic import ValidationError
 
+from cxr import durable
 from services.trainer.away import is_away
-from training import durable, runs
+from training import runs
 from training.protocol.recipe import Recipe
 from training.tracking import KIND, RECIPE, Tracking, TrackingError
 

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from cxr import durable
 from cxr.host import processor
-from training import durable
 from training.learning.devices import Way
 from training.learning.network import Network
 from training.sharing import FOLDER

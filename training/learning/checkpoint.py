@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Self
 
 import torch
 
-from training.durable import sync_folder
+from cxr.durable import sync_folder
 
 NEWEST, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 _UNFINISHED = "checkpoint.{}.writing"

@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from training import durable
+from cxr import durable
 
 MANIFEST = "manifest.json"
 WEIGHTS, HISTORY = "weights.safetensors", "history.csv"  # of every outcome, unless the weights are not to be kept

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Lock, Thread
 
-from training import durable
+from cxr import durable
 from training.protocol.job import Event, Job
 
 POLL_SECONDS = 0.1

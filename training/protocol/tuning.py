@@ -21,7 +21,7 @@ import copy
 from collections.abc import Sequence
 from pathlib import Path
 
-from training import durable
+from cxr import durable
 from training.protocol.finding import Finding
 from training.protocol.plan import start_of
 from training.protocol.recipe import BackboneChoice, Recipe, Running

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from training import durable
+from cxr import durable
 from training.protocol import worker
 from training.protocol.desk import HISTORY, WEIGHTS, Desk, Outcome
 from training.protocol.unit import Unit

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training import durable
+from cxr import durable
 from training.protocol import desk as module
 from training.protocol.desk import MANIFEST, WEIGHTS, Desk, Epoch, sweep
 

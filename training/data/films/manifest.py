@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from training import durable
+from cxr import durable
 
 Entry = dict[str, Any]
 FILMS, MANIFEST, JOURNAL = "films.u8", "manifest.json", "journal.jsonl"

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple, get_args
 
+from cxr import durable
 from cxr.close_calls import iou
 from cxr.errors import FilmError
 from cxr.graphs import PRECISIONS, EngineName, Way, installed
@@ -22,7 +23,6 @@ from cxr.intensity import to_gray8
 from cxr.pipeline import PipelineSpec
 from cxr.reading import TRAINING, Limits, read
 from cxr.segmentation import OnnxSegmenter, clean
-from training import durable
 
 SAMPLE = 32  # films
 

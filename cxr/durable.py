@@ -4,6 +4,7 @@ Pillai et al., "All file systems are not created equal" (OSDI 2014): without the
 """
 
 import os
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def sync_file(path: Path) -> None:
 
 def write(path: Path, content: bytes) -> None:
     """Put `content` under the name `path`, or leave what was there. Two writers at once: the later rename wins, both are whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
         with temporary.open("wb") as file:
             file.write(content)
