@@ -15,6 +15,7 @@ from typing import Any
 
 import requests
 from fastapi.testclient import TestClient
+from mlflow.entities import Run
 
 from services.executors.executor import Request, StageFailed, Stopped
 from services.trainer.app import create_app
@@ -25,6 +26,7 @@ from training.data.cohorts.phantom import PhantomSpec
 from training.protocol.job import Job
 from training.protocol.recipe import Recipe
 from training.protocol.schedule import Schedule
+from training.tracking import Tracking, default_uri
 
 ROOT = Path(__file__).parents[3]
 PHANTOM = PhantomSpec.small(prognosis_films=24, severity_films=24, lung_pairs=10, pixels=(128, 192), canvas=192, seed=1)
@@ -168,3 +170,12 @@ def frames(text: str) -> list[dict[str, Any]]:
         if "event" in fields:
             found.append({"id": fields["id"], "event": fields["event"], "data": json.loads(fields["data"])})
     return found
+
+
+def records(settings: Settings) -> dict[str, Run]:
+    """Protocol → its run."""
+    client = Tracking(default_uri(settings.home), settings.home, ask=False).client
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    found = client.search_runs(experiments, "tags.`mdmt.kind` = 'protocol'")
+    assert len({run.data.tags["mdmt.protocol"] for run in found}) == len(found)
+    return {run.data.tags["mdmt.protocol"]: run for run in found}

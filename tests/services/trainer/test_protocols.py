@@ -1,46 +1,26 @@
 """What a caller may do with protocols, and what MLflow says of them. The stages wait, fail or are done as each test has it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
 import requests
 from fastapi.testclient import TestClient
-from mlflow import MlflowClient
-from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
-from services.trainer.app import create_app
-from services.trainer.records import Order, Records
+from services.trainer.records import Order
 from services.trainer.settings import Settings
-from tests.services.trainer.ground import Obedient, fail, frames, recipe_on, service, state_of, submission, until, wait_for_ever
+from tests.services.trainer.ground import (
+    Obedient,
+    fail,
+    frames,
+    recipe_on,
+    records,
+    service,
+    state_of,
+    submission,
+    until,
+    wait_for_ever,
+)
 from training.tracking import Tracking, default_uri
-
-
-@pytest.fixture
-def settings(new_home: Callable[[], Path]) -> Settings:
-    home = new_home()
-    return Settings(
-        home=home, tracking_uri=default_uri(home), slots=2, retry_seconds=0.2, heartbeat_seconds=0.3, stage_attempts=2
-    )
-
-
-@pytest.fixture
-def waiting(settings: Settings) -> Iterator[TestClient]:
-    """A service whose U-Net is never done."""
-    with service(settings, wait_for_ever) as client:
-        until(lambda: client.get("/readyz").status_code == 200)
-        yield client
-
-
-def records(settings: Settings) -> dict[str, Run]:
-    """Protocol → its run."""
-    client = Tracking(default_uri(settings.home), settings.home, ask=False).client
-    experiments = [e.experiment_id for e in client.search_experiments()]
-    found = client.search_runs(experiments, "tags.`mdmt.kind` = 'protocol'")
-    assert len({run.data.tags["mdmt.protocol"] for run in found}) == len(found)
-    return {run.data.tags["mdmt.protocol"]: run for run in found}
 
 
 def test_a_recipe_is_accepted_once_and_is_a_running_run_with_the_recipe_in_it(
@@ -261,76 +241,3 @@ def test_a_stage_that_breaks_while_it_is_being_cancelled_is_cancelled_and_not_fa
         client.delete(f"/protocols/{id}")
         until(lambda: state_of(client, id) == "cancelled")
     assert records(settings)[id].info.status == "KILLED"
-
-
-def client_of(settings: Settings) -> MlflowClient:
-    return Tracking(default_uri(settings.home), settings.home, ask=False).client
-
-
-def test_a_protocol_whose_run_is_deleted_in_mlflow_can_be_cancelled_and_submitted_again(
-    waiting: TestClient, settings: Settings, phantom: Path
-) -> None:
-    one, two = (waiting.post("/protocols", json=submission(recipe_on(phantom, seed=s))).json()["id"] for s in (1, 2))
-    until(lambda: state_of(waiting, one) == "preparing")
-    client_of(settings).delete_run(records(settings)[one].info.run_id)
-    assert waiting.delete(f"/protocols/{one}").status_code in (200, 202)
-    until(lambda: state_of(waiting, two) == "preparing")
-    assert (state_of(waiting, one), waiting.get("/readyz").status_code) == ("cancelled", 200)
-    assert waiting.post("/protocols", json=submission(recipe_on(phantom, seed=1))).status_code == 202
-    assert records(settings)[one].info.status == "RUNNING"
-
-
-def test_work_on_a_protocol_whose_run_was_deleted_opens_another(settings: Settings, phantom: Path) -> None:
-    tracking = Tracking(default_uri(settings.home), settings.home)
-    kept, order = Records(tracking, settings.stack), Order(recipe_on(phantom), phantom, promote=False)
-    kept.open(order)
-    tracking.client.delete_run(records(settings)[order.id].info.run_id)
-    kept.end(order.id, "FAILED", "nobody is told", {})
-    assert records(settings) == {}
-    kept.reopen(order)
-    kept.reopen(order)
-    assert records(settings)[order.id].info.status == "RUNNING"
-
-
-def test_with_its_experiment_deleted_a_recipe_is_refused_with_what_to_do_and_others_are_worked_on(
-    waiting: TestClient, settings: Settings, phantom: Path
-) -> None:
-    one = waiting.post("/protocols", json=submission(recipe_on(phantom))).json()["id"]
-    until(lambda: state_of(waiting, one) == "preparing")
-    client = client_of(settings)
-    client.delete_experiment(client.get_experiment_by_name("mdmt-tiny").experiment_id)
-    refused = waiting.post("/protocols", json=submission(recipe_on(phantom, seed=2)))
-    assert (refused.status_code, refused.json()["code"]) == (409, "tracking-refuses")
-    assert "mlflow experiments restore --experiment-id" in refused.json()["detail"]
-    assert waiting.delete(f"/protocols/{one}").status_code in (200, 202)
-    other = waiting.post("/protocols", json=submission(recipe_on(phantom, name="other"))).json()["id"]
-    until(lambda: state_of(waiting, other) == "preparing")
-    assert (state_of(waiting, one), waiting.get("/readyz").status_code) == ("cancelled", 200)
-
-
-def test_the_recipe_of_the_start_is_no_reason_not_to_work_on_others(settings: Settings, phantom: Path) -> None:
-    tracking = Tracking(default_uri(settings.home), settings.home)
-    tracking.client.delete_experiment(tracking.experiment("mdmt-tiny"))
-    at_start = Order(recipe_on(phantom), phantom, promote=True)
-    app = create_app(settings, lambda _, stop: Obedient(stop, wait_for_ever), at_start)
-    with TestClient(app, base_url="http://127.0.0.1") as client:
-        until(lambda: client.get("/readyz").status_code == 200)
-        other = client.post("/protocols", json=submission(recipe_on(phantom, name="other"))).json()["id"]
-        until(lambda: state_of(client, other) == "preparing")
-    assert app.state.driver.join(10)
-
-
-def test_an_end_that_mlflow_refuses_is_an_end_all_the_same(
-    settings: Settings, phantom: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise MlflowException("the tag is too long", INVALID_PARAMETER_VALUE)
-
-    monkeypatch.setattr(Records, "end", refuse)
-    with service(settings, fail) as client:
-        until(lambda: client.get("/readyz").status_code == 200)
-        for seed in (1, 2):
-            id = client.post("/protocols", json=submission(recipe_on(phantom, seed=seed))).json()["id"]
-            until(lambda id=id: state_of(client, id) == "failed")
-            note = client.get(f"/protocols/{id}").json()["note"]
-            assert "no room for the U-Net" in note and "MLflow was not told: " in note and "the tag is too long" in note
